@@ -1,0 +1,1 @@
+//! Bare-metal guests: workloads that exercise the vPMU.

@@ -1,0 +1,1 @@
+//! The protocol between a VMM and the PMU policy domain.

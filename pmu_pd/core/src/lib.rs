@@ -1,0 +1,1 @@
+//! The vPMU: registers, geometry, event filter, state machine, snapshot.

@@ -1,0 +1,1 @@
+//! The policy compiler: TOML to the checked binary form.

@@ -1,0 +1,1 @@
+//! The PMU policy protection domain.

@@ -1,0 +1,1 @@
+//! Gives the stock Bochs the PMU of pmu_model.

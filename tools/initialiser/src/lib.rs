@@ -1,0 +1,1 @@
+//! The root task: realises a capability distribution, then gives up its authority.

@@ -1,0 +1,1 @@
+//! System calls, invocations and boot information of the bundled kernel.

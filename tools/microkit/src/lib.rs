@@ -1,0 +1,1 @@
+//! Protection domain runtime for the bundled kernel.

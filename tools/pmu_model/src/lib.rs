@@ -1,0 +1,1 @@
+//! The architectural PMU as a pure state machine.

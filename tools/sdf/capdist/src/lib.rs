@@ -1,0 +1,1 @@
+//! The capability distribution: objects, capabilities, mappings.

@@ -1,0 +1,1 @@
+//! System description to capability distribution.

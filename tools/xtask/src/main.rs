@@ -1,0 +1,51 @@
+//! `cargo xtask`: builds, runs and tests the project. Exit codes: 0 success, 1 a check or test failed,
+//! 2 wrong use or a missing tool, 3 the guest failed.
+
+mod check;
+mod doctor;
+mod process;
+mod setup;
+mod test;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Mediated performance counters for virtual machines on seL4: build, run, test.
+#[derive(Parser)]
+#[command(name = "cargo xtask", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 a check or test failed; 2 wrong use, wrong input or a missing \
+                          tool; 3 the guest failed.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install the Debian packages that the project needs (as root; else print the line to run)
+    Setup,
+    /// Say which tools are present or missing, and what each is for
+    Doctor,
+    /// Check format, lints, documentation and the crate dependency rules
+    Check,
+    /// Run every test: host, simulated machine, images, specification
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Setup => setup::setup(),
+        Command::Doctor => doctor::doctor(),
+        Command::Check => check::check(),
+        Command::Test(arguments) => test::test(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            failure.exit_code()
+        }
+    }
+}

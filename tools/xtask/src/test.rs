@@ -1,0 +1,67 @@
+//! `test`: every test of the project, as named steps.
+
+use crate::process::{Failure, Outcome, run};
+use crate::workspace::cargo;
+use crate::{check, setup};
+use std::time::Instant;
+
+/// What `cargo xtask test` takes.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Run only the steps whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// List the steps and stop
+    #[arg(long)]
+    list: bool,
+}
+
+/// One part of the test run: a name, what it shows, and the code that fails if that is not so.
+struct Step {
+    name: &'static str,
+    shows: &'static str,
+    run: fn() -> Outcome,
+}
+
+const STEPS: &[Step] = &[
+    Step { name: "setup", shows: "every tool is installed", run: setup::setup },
+    Step { name: "check", shows: "format, lints, documentation, dependency rules", run: check::check },
+    Step { name: "host", shows: "unit and property tests on the host", run: host },
+];
+
+fn host() -> Outcome {
+    run("cargo test", cargo().args(["test", "--workspace", "--quiet"]))
+}
+
+/// Runs the steps; all run even when one fails, and the last line counts them.
+pub fn test(arguments: &Arguments) -> Outcome {
+    let wanted = |s: &&Step| arguments.only.as_deref().is_none_or(|text| s.name.contains(text));
+    let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
+    if steps.is_empty() {
+        return Err(Failure::Environment(
+            "no step has that name; `cargo xtask test --list` names them".into(),
+        ));
+    }
+    if arguments.list {
+        steps.iter().for_each(|s| println!("{:12} {}", s.name, s.shows));
+        return Ok(());
+    }
+    let mut failed = Vec::new();
+    for (i, step) in steps.iter().enumerate() {
+        println!("[{}/{}] {}: {}", i + 1, steps.len(), step.name, step.shows);
+        let start = Instant::now();
+        match (step.run)() {
+            Ok(()) => println!("      ok, {:.0} s", start.elapsed().as_secs_f64()),
+            Err(failure) => {
+                println!("      FAILED, {:.0} s: {failure}", start.elapsed().as_secs_f64());
+                failed.push(step.name);
+            }
+        }
+    }
+    println!("{} passed, {} failed", steps.len() - failed.len(), failed.len());
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Check(format!("failed steps: {}", failed.join(", "))))
+    }
+}

@@ -1,0 +1,1 @@
+//! Exit dispatch, CPUID, MSR routing and devices.
