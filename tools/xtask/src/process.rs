@@ -43,7 +43,6 @@ pub fn run(what: &str, command: &mut Command) -> Outcome {
 }
 
 /// Runs `command` with its output in the file `log`; on failure the last lines of the log are in the message.
-#[expect(dead_code, reason = "the image and machine commands use it")]
 pub fn run_logged(what: &str, command: &mut Command, log: &Path) -> Outcome {
     let create = || File::create(log).and_then(|file| Ok((file.try_clone()?, file)));
     let (out, err) =

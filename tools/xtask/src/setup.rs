@@ -23,7 +23,11 @@ pub const PACKAGES: &[Package] = &[
     package("bochs", "/usr/bin/bochs", "the simulated machine"),
     package("bochsbios", "/usr/share/bochs/BIOS-bochs-latest", "its BIOS"),
     package("vgabios", "/usr/share/vgabios/vgabios.bin", "its video BIOS"),
-    package("bochs-term", "/usr/lib/bochs/plugins/libbx_term.so", "its display in a terminal"),
+    package(
+        "bochs-term",
+        "/usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so",
+        "its display in a terminal",
+    ),
     package("qemu-system-x86", "/usr/bin/qemu-system-x86_64", "the fast machine without VT-x"),
     package("grub-pc-bin", "/usr/lib/grub/i386-pc/kernel.img", "the boot loader of images"),
     package("grub-common", "/usr/bin/grub-mkrescue", "makes bootable ISO images"),

@@ -11,13 +11,11 @@ pub fn root() -> &'static Path {
 }
 
 /// Where everything that is built goes: `$CARGO_TARGET_DIR` or `target/`.
-#[expect(dead_code, reason = "the image and machine commands use it")]
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// A folder of our own below [`target`], created if need be.
-#[expect(dead_code, reason = "the image and machine commands use it")]
 pub fn output(name: &str) -> Outcome<PathBuf> {
     let folder = target().join(name);
     std::fs::create_dir_all(&folder)
