@@ -3,6 +3,7 @@
 
 mod check;
 mod doctor;
+mod machine;
 mod process;
 mod setup;
 mod test;
@@ -32,6 +33,9 @@ enum Command {
     Check,
     /// Run every test: host, simulated machine, images, specification
     Test(test::Arguments),
+    /// Start the simulated machine
+    #[command(subcommand)]
+    Machine(machine::Command),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Command::Doctor => doctor::doctor(),
         Command::Check => check::check(),
         Command::Test(arguments) => test::test(&arguments),
+        Command::Machine(command) => machine::machine(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,95 @@
+//! Starting machines: the simulated one ([`bochs`]: the stock Bochs with the PMU of `bochs_pmu`) and QEMU
+//! ([`qemu`]: faster, without VT-x and PMU). Both take a description, run it headless under [`supervise`], and
+//! return the serial text and how it ended. [`iso`] makes what they boot.
+//!
+//! ```ignore
+//! let iso = iso::make(&folder.join("test.iso"), &iso::Payload::Multiboot { kernel, arguments: "", modules: &[] })?;
+//! let mut machine = bochs::Machine::new(&folder, &iso);
+//! machine.sentinels = vec!["all tests passed".into(), "panicked at".into()];
+//! let finished = machine.run(|line| println!("{line}"))?;
+//! match &finished.ended {
+//!     Ended::Sentinel(line) if line.contains("passed") => Ok(()),
+//!     _ => Err(Failure::Check(finished.summary())),
+//! }
+//! ```
+
+// The image commands use what the commands here do not.
+#[allow(dead_code)]
+pub mod bochs;
+#[allow(dead_code)]
+pub mod iso;
+#[allow(dead_code)]
+pub mod qemu;
+#[allow(dead_code)]
+mod supervise;
+
+pub use supervise::{Ended, Finished};
+
+use crate::process::{Failure, Outcome};
+use crate::workspace::output;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What `cargo xtask machine` does.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Boot a CD image on the simulated machine and show its serial output
+    Boot(BootArguments),
+}
+
+/// Which simulated machine.
+#[derive(clap::Args)]
+pub struct Options {
+    /// CPU model: a name of `bochs-bin --help cpu`, or its end (icelake_u)
+    #[arg(long, value_name = "CPU", default_value = bochs::DEFAULT_CPU_MODEL)]
+    model: String,
+    /// Instructions between a counter's overflow and its interrupt
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skid: u32,
+    /// File of the cycles that VM exits, MSR accesses and the like are charged
+    #[arg(long, value_name = "FILE")]
+    costs: Option<PathBuf>,
+}
+
+/// What `cargo xtask machine boot` takes.
+#[derive(clap::Args)]
+pub struct BootArguments {
+    #[command(flatten)]
+    options: Options,
+    /// The CD image
+    iso: PathBuf,
+    /// Stop at a serial line that contains this (may be repeated)
+    #[arg(long, value_name = "TEXT")]
+    until: Vec<String>,
+    /// Stop after this many seconds
+    #[arg(long, value_name = "S", default_value_t = 120)]
+    seconds: u64,
+    /// Guest memory, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    memory: u32,
+}
+
+/// Runs the command.
+pub fn machine(command: &Command) -> Outcome {
+    match command {
+        Command::Boot(arguments) => boot(arguments),
+    }
+}
+
+fn boot(arguments: &BootArguments) -> Outcome {
+    let mut machine = bochs::Machine::new(&output("machine/boot")?, &arguments.iso);
+    machine.cpu_model.clone_from(&arguments.options.model);
+    machine.pmu = Some(bochs::Pmu { skid: arguments.options.skid, costs: arguments.options.costs.clone() });
+    machine.memory_mib = arguments.memory;
+    machine.sentinels.clone_from(&arguments.until);
+    machine.time_limit = Duration::from_secs(arguments.seconds);
+    expected_end(&machine.run(|line| println!("{line}"))?)
+}
+
+/// A run that the guest did not end is a failed check.
+fn expected_end(finished: &Finished) -> Outcome {
+    match finished.ended {
+        Ended::Shutdown(_) | Ended::Sentinel(_) => Ok(()),
+        _ => Err(Failure::Check(finished.summary())),
+    }
+}

@@ -1,0 +1,349 @@
+//! One emulator process: started headless, watched, ended, its logs read. Nothing outlives it.
+
+use crate::process::{Failure, Outcome};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// A runaway guest can write gigabytes; a log longer than this ends the run.
+const LOG_LIMIT_BYTES: u64 = 64 << 20;
+/// How often the logs are looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// How long an emulator may take to end by itself after it was asked to.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// This line of the serial log contains one of the sentinels.
+    Sentinel(String),
+    /// The guest shut the machine down; with QEMU, the value that it wrote to isa-debug-exit.
+    Shutdown(Option<u32>),
+    /// The time limit passed; the machine was stopped.
+    TimeLimit,
+    /// A log grew past 64 MiB; the machine was stopped.
+    LogTooLong(PathBuf),
+    /// The emulator gave up: its exit code and its last message.
+    EmulatorFailed(String),
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// All that the guest wrote to COM1. Bytes that are not UTF-8 are replaced.
+    pub serial: String,
+    /// How it ended.
+    pub ended: Ended,
+    /// The emulator's final tick (Bochs: instructions and charged cycles since power-on).
+    pub ticks: Option<u64>,
+    /// The report that the PMU library wrote, if it did (JSON).
+    pub report: Option<PathBuf>,
+    /// What the emulator itself printed.
+    pub console: PathBuf,
+    /// Host time from start to end.
+    pub wall: Duration,
+}
+
+impl Finished {
+    /// The last lines of the serial log and how the run ended, for a failure message.
+    pub fn summary(&self) -> String {
+        let how = match &self.ended {
+            Ended::Sentinel(line) => format!("stopped at the line `{line}`"),
+            Ended::Shutdown(None) => "shut down".to_owned(),
+            Ended::Shutdown(Some(code)) => format!("shut down with code {code}"),
+            Ended::TimeLimit => format!("stopped at the time limit ({:.0} s)", self.wall.as_secs_f64()),
+            Ended::LogTooLong(log) => format!("stopped because {} grew past 64 MiB", log.display()),
+            Ended::EmulatorFailed(message) => format!("the emulator failed: {message}"),
+        };
+        format!(
+            "the machine {how}; the end of its serial log:\n  {}\nthe emulator's own messages: {}",
+            tail(&self.serial, 20),
+            self.console.display()
+        )
+    }
+}
+
+/// The last `count` lines, indented to follow two spaces.
+pub(super) fn tail(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n  ")
+}
+
+/// A folder that one run at a time uses; the lock ends with the value.
+pub(super) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Creates and locks the folder and deletes the logs of the run before.
+    pub(super) fn claim(path: &Path, old: &[&str]) -> Outcome<Self> {
+        let failed = |e| Failure::Environment(format!("{} cannot be written: {e}", path.display()));
+        // Absolute, because the emulator may read its configuration with another working folder.
+        let path = std::path::absolute(path).map_err(failed)?;
+        fs::create_dir_all(&path).map_err(failed)?;
+        let lock = File::create(path.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure::Environment(format!(
+                    "another run uses {}; wait for it to end, or set CARGO_TARGET_DIR",
+                    path.display()
+                )));
+            }
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
+        }
+        for name in old {
+            match fs::remove_file(path.join(name)) {
+                Err(e) if e.kind() != ErrorKind::NotFound => return Err(failed(e)),
+                _ => {}
+            }
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// A file of this run.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// A new file of this run with this text.
+    pub(super) fn write(&self, name: &str, text: &str) -> Outcome<PathBuf> {
+        let path = self.file(name);
+        fs::write(&path, text)
+            .map_err(|e| Failure::Environment(format!("{} cannot be written: {e}", path.display())))?;
+        Ok(path)
+    }
+}
+
+/// What [`watch`] looks at.
+pub(super) struct Watch<'a> {
+    pub(super) serial: &'a Path,
+    pub(super) console: &'a Path,
+    /// Further logs whose length is limited.
+    pub(super) logs: &'a [PathBuf],
+    pub(super) sentinels: &'a [String],
+    pub(super) time_limit: Duration,
+}
+
+/// Why [`watch`] came back.
+pub(super) enum Stop {
+    Sentinel(String),
+    Exited(ExitStatus),
+    TimeLimit,
+    LogTooLong(PathBuf),
+}
+
+/// The command line that runs `program` so that it dies with us, whatever ends us.
+pub(super) fn tied(program: &str, environment: &[(&str, &Path)]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "env", "TERM=dumb"]);
+    for (name, value) in environment {
+        let mut setting = std::ffi::OsString::from(format!("{name}="));
+        setting.push(value);
+        command.arg(setting);
+    }
+    command.arg(program);
+    command
+}
+
+/// Runs `command` headless until it ends, a sentinel line is complete, or a limit is reached; calls `on_line`
+/// for each complete serial line. On return the process is gone.
+pub(super) fn watch(command: &mut Command, watch: &Watch, on_line: &mut dyn FnMut(&str)) -> Outcome<Stop> {
+    let failed = |e| Failure::Environment(format!("{} cannot be written: {e}", watch.console.display()));
+    let console = File::create(watch.console).map_err(failed)?;
+    command.stdin(Stdio::null()).stdout(console.try_clone().map_err(failed)?).stderr(console);
+    let child = command.spawn().map_err(|e| {
+        let program = command.get_program().to_string_lossy();
+        Failure::Environment(format!("`{program}` could not be started ({e}); run `cargo xtask doctor`"))
+    })?;
+    let mut child = Running(child);
+    let mut lines = Lines::new(watch.serial);
+    let start = Instant::now();
+    loop {
+        let exited = child.0.try_wait().map_err(failed)?;
+        for line in lines.new_ones() {
+            on_line(&line);
+            if watch.sentinels.iter().any(|s| line.contains(s.as_str())) {
+                child.stop();
+                return Ok(Stop::Sentinel(line));
+            }
+        }
+        if let Some(status) = exited {
+            return Ok(Stop::Exited(status));
+        }
+        let logs = watch.logs.iter().map(PathBuf::as_path).chain([watch.serial, watch.console]);
+        for log in logs {
+            if fs::metadata(log).is_ok_and(|m| m.len() > LOG_LIMIT_BYTES) {
+                child.stop();
+                return Ok(Stop::LogTooLong(log.to_owned()));
+            }
+        }
+        if start.elapsed() > watch.time_limit {
+            child.stop();
+            return Ok(Stop::TimeLimit);
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A child that is killed when we forget it.
+struct Running(Child);
+
+impl Running {
+    /// Asks the process to end (its reports are then complete), and kills it if it does not.
+    fn stop(&mut self) {
+        if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw)
+            && kill_process(pid, Signal::INT).is_ok()
+        {
+            let asked = Instant::now();
+            while asked.elapsed() < GRACE {
+                if matches!(self.0.try_wait(), Ok(Some(_))) {
+                    return;
+                }
+                std::thread::sleep(POLL);
+            }
+        }
+        // Either fails only if the process is gone, which is the aim.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.stop();
+        }
+    }
+}
+
+/// The complete lines of a file that another process appends to.
+struct Lines<'a> {
+    path: &'a Path,
+    read: u64,
+    pending: Vec<u8>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(path: &'a Path) -> Self {
+        Self { path, read: 0, pending: Vec::new() }
+    }
+
+    /// What was appended since the last call, up to the last line end. No file yet: nothing.
+    fn new_ones(&mut self) -> Vec<String> {
+        let Ok(mut file) = File::open(self.path) else { return Vec::new() };
+        if file.seek(SeekFrom::Start(self.read)).is_err() {
+            return Vec::new();
+        }
+        let before = self.pending.len();
+        if file.take(LOG_LIMIT_BYTES).read_to_end(&mut self.pending).is_err() {
+            self.pending.truncate(before);
+            return Vec::new();
+        }
+        self.read += (self.pending.len() - before) as u64;
+        let Some(end) = self.pending.iter().rposition(|&b| b == b'\n') else { return Vec::new() };
+        let rest = self.pending.split_off(end + 1);
+        let complete = std::mem::replace(&mut self.pending, rest);
+        String::from_utf8_lossy(&complete).lines().map(str::to_owned).collect()
+    }
+}
+
+/// A log as text; a log that was never written is empty.
+pub(super) fn read_log(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).replace('\r', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Folder, Lines, Stop, Watch, watch};
+    use std::io::Write;
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    fn scratch(name: &str) -> std::path::PathBuf {
+        let folder = std::env::temp_dir().join(format!("xtask-supervise-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    /// Runs a shell script in place of an emulator; `$SERIAL` is the serial log.
+    fn play(name: &str, script: &str, sentinels: &[&str], limit: Duration) -> (Stop, Vec<String>) {
+        let folder = scratch(name);
+        let (serial, console) = (folder.join("serial"), folder.join("console"));
+        let sentinels: Vec<String> = sentinels.iter().map(|&s| s.to_owned()).collect();
+        let mut lines = Vec::new();
+        let stop = watch(
+            Command::new("sh").args(["-c", script]).env("SERIAL", &serial),
+            &Watch {
+                serial: &serial,
+                console: &console,
+                logs: &[],
+                sentinels: &sentinels,
+                time_limit: limit,
+            },
+            &mut |line| lines.push(line.to_owned()),
+        )
+        .unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+        (stop, lines)
+    }
+
+    #[test]
+    fn a_sentinel_stops_the_process() {
+        let start = Instant::now();
+        let script = "printf 'one\\ntwo: done\\nthree' > $SERIAL; exec sleep 60";
+        let (stop, lines) = play("sentinel", script, &["done"], Duration::from_secs(30));
+        assert!(matches!(stop, Stop::Sentinel(line) if line == "two: done"));
+        assert_eq!(lines, ["one", "two: done"]);
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn the_time_limit_stops_a_process_that_ignores_the_request() {
+        let script = "trap '' INT; while :; do sleep 1; done";
+        let (stop, _) = play("limit", script, &["done"], Duration::from_millis(100));
+        assert!(matches!(stop, Stop::TimeLimit));
+    }
+
+    #[test]
+    fn a_long_log_stops_the_process() {
+        let script = "head -c 70000000 /dev/zero > $SERIAL; exec sleep 60";
+        let (stop, _) = play("long", script, &[], Duration::from_secs(60));
+        assert!(matches!(stop, Stop::LogTooLong(log) if log.ends_with("serial")));
+    }
+
+    #[test]
+    fn the_last_lines_before_an_exit_are_seen() {
+        let (stop, lines) = play("exit", "echo last > $SERIAL; exit 3", &[], Duration::from_secs(60));
+        assert!(matches!(stop, Stop::Exited(status) if status.code() == Some(3)));
+        assert_eq!(lines, ["last"]);
+    }
+
+    #[test]
+    fn a_line_is_seen_once_and_whole() {
+        let path = scratch("lines").join("log");
+        let mut file = std::fs::File::create(&path).unwrap();
+        let mut lines = Lines::new(&path);
+        file.write_all(b"a\nb").unwrap();
+        assert_eq!(lines.new_ones(), ["a"]);
+        file.write_all(b"c\r\n").unwrap();
+        assert_eq!(lines.new_ones(), ["bc"]);
+        assert!(lines.new_ones().is_empty());
+    }
+
+    #[test]
+    fn one_run_at_a_time_uses_a_folder() {
+        let path = scratch("folder");
+        std::fs::write(path.join("serial"), "old").unwrap();
+        let first = Folder::claim(&path, &["serial"]).unwrap();
+        assert!(!first.file("serial").exists(), "the old log is gone");
+        let refused = Folder::claim(&path, &[]).err().unwrap().to_string();
+        assert!(refused.contains("another run uses"), "{refused}");
+        drop(first);
+        assert!(Folder::claim(&path, &[]).is_ok());
+    }
+}
