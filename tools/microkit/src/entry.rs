@@ -1,0 +1,83 @@
+//! From the first instruction to the main loop.
+
+use crate::{Handler, debug_println, pd_name};
+use core::cell::UnsafeCell;
+
+/// Runs the protection domain; an error that an entry point returns ends it.
+#[doc(hidden)]
+pub fn run_main<T: Handler>(init: impl FnOnce() -> T) -> ! {
+    match init().run() {
+        Ok(never) => match never {},
+        Err(error) => {
+            debug_println!("{}: terminated with error: {error}", pd_name().unwrap_or("?"));
+            trap()
+        }
+    }
+}
+
+/// Ends the protection domain by an undefined instruction.
+pub(crate) fn trap() -> ! {
+    // SAFETY: the instruction raises #UD and does not return.
+    unsafe { core::arch::asm!("ud2", options(noreturn, nostack)) }
+}
+
+/// The stack of `#[protection_domain(stack_size = N)]`.
+#[doc(hidden)]
+#[repr(C, align(16))]
+pub struct Stack<const N: usize>(UnsafeCell<[u8; N]>);
+
+// SAFETY: only the protection domain's one thread uses it, as its stack.
+unsafe impl<const N: usize> Sync for Stack<N> {}
+
+impl<const N: usize> Stack<N> {
+    /// A stack of `N` bytes, a multiple of 16.
+    #[allow(clippy::new_without_default)] // for one static in a macro
+    pub const fn new() -> Self {
+        assert!(N > 0 && N.is_multiple_of(16), "stack_size must be a multiple of 16");
+        Self(UnsafeCell::new([0; N]))
+    }
+}
+
+/// What `#[protection_domain]` expands to: the ELF file's entry point.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! declare_protection_domain {
+    (init = $init:ident $(,)?) => {
+        const _: () = {
+            extern "C" fn main() -> ! {
+                $crate::_private::run_main($init)
+            }
+
+            /// The stack pointer is the one that the initialiser set.
+            #[unsafe(no_mangle)]
+            #[unsafe(naked)]
+            extern "C" fn _start() -> ! {
+                ::core::arch::naked_asm!("xor ebp, ebp", "and rsp, -16", "call {main}", "ud2", main = sym main)
+            }
+        };
+    };
+    (init = $init:ident, stack_size = $size:expr $(,)?) => {
+        const _: () = {
+            const SIZE: usize = $size;
+            static STACK: $crate::_private::Stack<SIZE> = $crate::_private::Stack::new();
+
+            extern "C" fn main() -> ! {
+                $crate::_private::run_main($init)
+            }
+
+            #[unsafe(no_mangle)]
+            #[unsafe(naked)]
+            extern "C" fn _start() -> ! {
+                ::core::arch::naked_asm!(
+                    "xor ebp, ebp",
+                    "lea rsp, [rip + {stack} + {size}]",
+                    "call {main}",
+                    "ud2",
+                    stack = sym STACK,
+                    size = const SIZE,
+                    main = sym main,
+                )
+            }
+        };
+    };
+}

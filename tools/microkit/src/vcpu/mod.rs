@@ -1,0 +1,109 @@
+//! The virtual CPU of a protection domain with a `<virtual_machine>`, shaped after Microkit's
+//! `microkit_vcpu_x86_*` functions, which upstream's `sel4-microkit` lacks.
+//!
+//! The VCPU is bound to the protection domain's own thread. [`enter`] runs the guest until it exits or one of
+//! the protection domain's channels is notified. All else goes through [`Vcpu`].
+
+mod exit;
+pub mod pmu;
+
+pub use exit::{VcpuRegisters, VmExit};
+
+use crate::kernel::{self, Error};
+use crate::slots::BASE_VCPU;
+use crate::{ChannelSet, ioport::IoPort};
+
+/// What VM entry takes from the VMM and VM exit gives back: the three fields that are not reached by
+/// [`Vcpu::write_vmcs`].
+#[derive(Debug, Copy, Clone, Default, Eq, PartialEq)]
+pub struct EntryState {
+    /// The guest's RIP.
+    pub rip: u64,
+    /// The primary processor-based VM-execution controls (SDM 25.6.2). The kernel forces some bits.
+    pub primary_controls: u64,
+    /// The VM-entry interruption-information field (SDM 25.8.3). After [`enter`], bit 31 is still set if the
+    /// event was not injected: submit it again.
+    pub interruption_info: u64,
+}
+
+/// What the VMM did on the guest's behalf since the last exit; the kernel counts it where the guest's counters
+/// count retired instructions or branches.
+#[derive(Debug, Copy, Clone, Eq, PartialEq)]
+#[repr(u64)]
+pub enum Completed {
+    /// No instruction.
+    Nothing = 0,
+    /// One instruction that is not a branch.
+    Instruction = 1,
+    /// One instruction that is a branch.
+    Branch = 3,
+}
+
+/// Why [`enter`] returned.
+#[derive(Debug, Clone, Eq, PartialEq)]
+pub enum Return {
+    /// A VM exit.
+    Exit(VmExit),
+    /// These channels were notified; the guest is as it was when it was interrupted.
+    Notified(ChannelSet),
+}
+
+/// Runs the guest of the calling thread's VCPU. The message registers are overwritten.
+pub fn enter(state: &mut EntryState, completed: Completed) -> Return {
+    let words = [state.rip, state.primary_controls, state.interruption_info, completed as u64];
+    let (result, words) = kernel::vm_enter(words);
+    [state.rip, state.primary_controls, state.interruption_info, _] = words;
+    match result {
+        kernel::VmEnterResult::Fault => {
+            Return::Exit(crate::with_msg_regs(|registers| VmExit::from_message(words[3], registers)))
+        }
+        kernel::VmEnterResult::Notification { badge } => Return::Notified(ChannelSet::from_badge(badge)),
+    }
+}
+
+/// A virtual CPU, by its identifier in system.xml (`<vcpu id=...>`). Invoking it needs the *run* right.
+#[derive(Debug, Copy, Clone, Eq, PartialEq)]
+pub struct Vcpu {
+    id: usize,
+}
+
+impl Vcpu {
+    /// The VCPU with the given identifier.
+    ///
+    /// # Panics
+    /// If `id` is above 63.
+    pub const fn new(id: usize) -> Self {
+        assert!(id < 64);
+        Self { id }
+    }
+
+    /// Reads a VMCS field by its encoding (SDM appendix B). The kernel refuses fields that it keeps to itself.
+    pub fn read_vmcs(&self, field: u64) -> Result<u64, Error> {
+        kernel::vcpu_read_vmcs(self.slot(), field)
+    }
+
+    /// Writes a VMCS field by its encoding (SDM appendix B) and returns what the field then holds: the kernel
+    /// forces some bits of some fields, and refuses fields that it keeps to itself.
+    pub fn write_vmcs(&self, field: u64, value: u64) -> Result<u64, Error> {
+        kernel::vcpu_write_vmcs(self.slot(), field, value)
+    }
+
+    /// Sets the guest's general registers.
+    pub fn write_registers(&self, registers: &VcpuRegisters) -> Result<(), Error> {
+        kernel::vcpu_write_registers(self.slot(), &registers.to_words())
+    }
+
+    /// Lets the guest use the ports `first` to `last` of `range` without an exit.
+    pub fn enable_io_port(&self, range: IoPort, first: u16, last: u16) -> Result<(), Error> {
+        kernel::vcpu_enable_io_port(self.slot(), range.slot(), first, last)
+    }
+
+    /// Makes the guest's use of the ports `first` to `last` exit again.
+    pub fn disable_io_port(&self, first: u16, last: u16) -> Result<(), Error> {
+        kernel::vcpu_disable_io_port(self.slot(), first, last)
+    }
+
+    fn slot(&self) -> u64 {
+        BASE_VCPU + self.id as u64
+    }
+}
