@@ -1,0 +1,26 @@
+//! Numbers of the MSRs (SDM vol. 4, table 2-2) that the model knows.
+
+/// IA32_PMC0; IA32_PMCi follow.
+pub const IA32_PMC0: u32 = 0xC1;
+/// IA32_PERFEVTSEL0; IA32_PERFEVTSELi follow.
+pub const IA32_PERFEVTSEL0: u32 = 0x186;
+/// IA32_DEBUGCTL.
+pub const IA32_DEBUGCTL: u32 = 0x1D9;
+/// IA32_FIXED_CTR0; IA32_FIXED_CTRi follow.
+pub const IA32_FIXED_CTR0: u32 = 0x309;
+/// IA32_PERF_CAPABILITIES.
+pub const IA32_PERF_CAPABILITIES: u32 = 0x345;
+/// IA32_FIXED_CTR_CTRL.
+pub const IA32_FIXED_CTR_CTRL: u32 = 0x38D;
+/// IA32_PERF_GLOBAL_STATUS.
+pub const IA32_PERF_GLOBAL_STATUS: u32 = 0x38E;
+/// IA32_PERF_GLOBAL_CTRL.
+pub const IA32_PERF_GLOBAL_CTRL: u32 = 0x38F;
+/// IA32_PERF_GLOBAL_OVF_CTRL in versions 2 and 3, IA32_PERF_GLOBAL_STATUS_RESET since version 4.
+pub const IA32_PERF_GLOBAL_STATUS_RESET: u32 = 0x390;
+/// IA32_PERF_GLOBAL_STATUS_SET.
+pub const IA32_PERF_GLOBAL_STATUS_SET: u32 = 0x391;
+/// IA32_PERF_GLOBAL_INUSE.
+pub const IA32_PERF_GLOBAL_INUSE: u32 = 0x392;
+/// IA32_A_PMC0, the full-width alias of IA32_PMC0; the others follow.
+pub const IA32_A_PMC0: u32 = 0x4C1;
