@@ -3,6 +3,7 @@
 
 mod check;
 mod doctor;
+mod kernel;
 mod machine;
 mod process;
 mod setup;
@@ -31,6 +32,8 @@ enum Command {
     Doctor,
     /// Check format, lints, documentation and the crate dependency rules
     Check,
+    /// Build the bundled seL4 kernel with the PMU extension
+    Kernel(kernel::Arguments),
     /// Run every test: host, simulated machine, images, specification
     Test(test::Arguments),
     /// Start the simulated machine
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::setup(),
         Command::Doctor => doctor::doctor(),
         Command::Check => check::check(),
+        Command::Kernel(arguments) => kernel::kernel(&arguments),
         Command::Test(arguments) => test::test(&arguments),
         Command::Machine(command) => machine::machine(&command),
     };
