@@ -99,7 +99,7 @@ pub enum Reply {
     Malformed(Malformed),
 }
 
-/// The vector of #GP (SDM volume 3A, table 7-1).
+/// The vector of #GP (SDM volume 3A, table 6-1).
 const GENERAL_PROTECTION: u64 = 13;
 const SUCCESS: u64 = 1;
 

@@ -30,7 +30,7 @@ codes! {
 }
 
 /// The guest state that decides whether RDPMC is allowed (SDM volume 2B, RDPMC: #GP(0) if CR4.PCE = 0, CPL is
-/// not 0 and CR0.PE = 1). The VM exit comes before these checks (SDM 27.1.1).
+/// not 0 and CR0.PE = 1). The VM exit comes before these checks (SDM 26.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Privilege {
     cpl: u8,

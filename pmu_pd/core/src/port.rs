@@ -1,0 +1,64 @@
+//! The seam to the hardware: one VCPU's PMU context.
+
+/// The kernel (or a double) refused: seL4's error number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortError(pub u64);
+
+/// How the kernel serves a VCPU's PMU (docs/architecture.md, the kernel's PMU extension).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum KernelMode {
+    /// RDPMC and every PMU MSR exit; nothing counts.
+    Off = 0,
+    /// The same exits; the context counts while the guest runs.
+    Trapped = 1,
+    /// Data MSRs, the global registers and RDPMC do not exit.
+    Direct = 2,
+    /// Neither do control MSRs.
+    Raw = 3,
+}
+
+/// The hardware's PMU as the kernel reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawGeometry {
+    /// CPUID leaf 0xA: EAX, EBX, ECX, EDX.
+    pub leaf_a: [u32; 4],
+    /// IA32_PERF_CAPABILITIES.
+    pub perf_capabilities: u64,
+    /// Bit 0: VM exits can save IA32_PERF_GLOBAL_CTRL (exit control 30).
+    pub flags: u64,
+}
+
+impl RawGeometry {
+    /// Bit of `flags`: VM exits can save IA32_PERF_GLOBAL_CTRL.
+    pub const SAVES_GLOBAL_CONTROL: u64 = 1 << 0;
+}
+
+/// One VCPU's PMU context. Reads and writes name MSRs by the SDM's numbers: IA32_PERFEVTSELi,
+/// IA32_FIXED_CTR_CTRL, IA32_A_PMCi, IA32_FIXED_CTRi, IA32_PERF_GLOBAL_STATUS (read and written whole) and
+/// IA32_PERF_GLOBAL_CTRL.
+pub trait PmuPort {
+    /// The hardware's PMU.
+    ///
+    /// # Errors
+    /// [`PortError`] if the kernel refuses the invocation.
+    fn geometry(&mut self) -> Result<RawGeometry, PortError>;
+
+    /// Chooses what exits and whether anything counts.
+    ///
+    /// # Errors
+    /// [`PortError`] if the hardware cannot do it.
+    fn set_mode(&mut self, mode: KernelMode) -> Result<(), PortError>;
+
+    /// The value of `msr` in the context.
+    ///
+    /// # Errors
+    /// [`PortError`] if the context has no such register.
+    fn read(&mut self, msr: u32) -> Result<u64, PortError>;
+
+    /// Sets `msr` in the context; it holds from the next VM entry on.
+    ///
+    /// # Errors
+    /// [`PortError`] if the context has no such register or the hardware would refuse the value.
+    fn write(&mut self, msr: u32, value: u64) -> Result<(), PortError>;
+}
