@@ -3,7 +3,7 @@
 use crate::MessageInfo;
 use crate::slots::{BASE_ENDPOINT, BASE_IRQ, BASE_OUTPUT_NOTIFICATION, MAX_CHANNELS};
 use crate::symbols::{pd_irqs, pd_notifications, pd_pps};
-use crate::{ipc, kernel};
+use crate::{Error, ipc, kernel::with_ipc};
 use core::fmt;
 
 /// A channel between this protection domain and another, or an interrupt, by its index in system.xml.
@@ -40,7 +40,8 @@ impl Channel {
     /// # Panics
     /// If the channel is not an interrupt of this protection domain.
     pub fn irq_ack(&self) -> Result<(), IrqAckError> {
-        kernel::irq_handler_ack(self.slot("irq_ack", pd_irqs(), BASE_IRQ)).map_err(IrqAckError)
+        let slot = self.slot("irq_ack", pd_irqs(), BASE_IRQ);
+        with_ipc(|ipc| ipc.irq_handler_ack(slot)).map_err(IrqAckError)
     }
 
     /// Calls the other end's `protected` entry point with the message registers as they are, and waits for the
@@ -61,7 +62,7 @@ impl Channel {
 
 /// Why [`Channel::irq_ack`] failed.
 #[derive(Debug, PartialEq, Eq)]
-pub struct IrqAckError(kernel::Error);
+pub struct IrqAckError(Error);
 
 impl fmt::Display for IrqAckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,8 +1,8 @@
 //! I/O ports that system.xml gives to this protection domain.
 
-use crate::kernel::{self, Error};
 use crate::slots::{BASE_IOPORT, MAX_IOPORTS};
 use crate::symbols::pd_ioports;
+use crate::{Error, kernel::with_ipc};
 
 /// A range of I/O ports, by its identifier in system.xml (`<ioport id=...>`).
 #[derive(Debug, Copy, Clone, Eq, PartialEq)]
@@ -27,12 +27,12 @@ impl IoPort {
 
     /// Reads a byte from the port at `address`, which is refused outside the range.
     pub fn in8(&self, address: u16) -> Result<u8, Error> {
-        kernel::io_port_in8(self.slot(), address)
+        with_ipc(|ipc| ipc.io_port_in8(self.slot(), address))
     }
 
     /// Writes a byte to the port at `address`, which is refused outside the range.
     pub fn out8(&self, address: u16, value: u8) -> Result<(), Error> {
-        kernel::io_port_out8(self.slot(), address, value)
+        with_ipc(|ipc| ipc.io_port_out8(self.slot(), address, value))
     }
 
     /// The slot of the capability; the kernel refuses an invocation of an empty one.

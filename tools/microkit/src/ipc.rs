@@ -23,7 +23,7 @@ pub enum Event {
 }
 
 impl Event {
-    fn new((info, badge): (kernel::MessageInfo, u64)) -> Self {
+    fn new((info, badge): (sel4_abi::MessageInfo, u64)) -> Self {
         let info = MessageInfo::from_inner(info);
         // The badges are those that the image build minted: their low bits are indices that it checked.
         if badge >> IS_ENDPOINT_BADGE_BIT != 0 {
@@ -121,7 +121,7 @@ pub(crate) fn call(slot: u64, msg_info: MessageInfo) -> MessageInfo {
 #[cfg(test)]
 mod tests {
     use super::{ChannelSet, Event};
-    use crate::{Channel, kernel};
+    use crate::Channel;
     use std::string::ToString;
     use std::vec::Vec;
 
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_badge_says_what_an_event_is() {
-        let event = |badge| Event::new((kernel::MessageInfo::new(3, 0, 0, 2), badge));
+        let event = |badge| Event::new((sel4_abi::MessageInfo::new(3, 0, 2), badge));
         assert!(matches!(event(1 << 63 | 7), Event::Protected(c, m) if c.index() == 7 && m.label() == 3));
         assert!(matches!(event(1 << 62 | 9), Event::Fault(c, m) if c.index() == 9 && m.count() == 2));
         assert!(matches!(event(6), Event::Notified(s) if s == ChannelSet::from_badge(6)));

@@ -35,7 +35,6 @@
 #[cfg(test)]
 extern crate std;
 
-mod abi;
 mod channel;
 #[cfg_attr(test, allow(dead_code))] // there is no entry point in a test
 mod entry;
@@ -57,10 +56,10 @@ pub mod vcpu;
 pub use channel::{Channel, Child, IrqAckError};
 pub use handler::{Handler, Infallible, Never, NullHandler};
 pub use ipc::{ChannelSet, DisplayChannelSet};
-pub use kernel::Error;
 pub use message::{
     MessageInfo, MessageLabel, MessageRegisterValue, get_mr, set_mr, with_msg_regs, with_msg_regs_mut,
 };
+pub use sel4_abi::Error;
 pub use sel4_microkit_macros::protection_domain;
 pub use symbols::{pd_is_passive, pd_name};
 

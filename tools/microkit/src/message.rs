@@ -1,6 +1,10 @@
 //! Messages: the tag and the message registers.
 
-use crate::kernel;
+use crate::kernel::with_ipc;
+use sel4_abi::numbers::limit::MESSAGE_LENGTH;
+
+/// Bits of a label on the bundled kernel.
+const LABEL_WIDTH: usize = 20;
 
 /// The label of a [`MessageInfo`].
 pub type MessageLabel = u64;
@@ -11,21 +15,26 @@ pub type MessageRegisterValue = u64;
 /// A message's tag: its label and how many message registers it uses.
 #[derive(Debug, Clone)]
 pub struct MessageInfo {
-    inner: kernel::MessageInfo,
+    inner: sel4_abi::MessageInfo,
 }
 
 impl MessageInfo {
-    pub(crate) fn from_inner(inner: kernel::MessageInfo) -> Self {
+    pub(crate) fn from_inner(inner: sel4_abi::MessageInfo) -> Self {
         Self { inner }
     }
 
-    pub(crate) fn into_inner(self) -> kernel::MessageInfo {
+    pub(crate) fn into_inner(self) -> sel4_abi::MessageInfo {
         self.inner
     }
 
-    /// A tag; `label` has [`Self::label_width`] bits and `count` is at most 120.
+    /// A tag.
+    ///
+    /// # Panics
+    /// If `label` has more than [`Self::label_width`] bits or `count` is above 120.
     pub fn new(label: MessageLabel, count: usize) -> Self {
-        Self::from_inner(kernel::MessageInfo::new(label, 0, 0, count))
+        assert!(label >> LABEL_WIDTH == 0, "a label has {LABEL_WIDTH} bits");
+        assert!(count <= MESSAGE_LENGTH, "a message has {MESSAGE_LENGTH} words at most");
+        Self::from_inner(sel4_abi::MessageInfo::new(label, 0, count as u64))
     }
 
     /// The label.
@@ -33,9 +42,9 @@ impl MessageInfo {
         self.inner.label()
     }
 
-    /// How many bits a label has.
+    /// How many bits a label has on this kernel; newer ones have more.
     pub const fn label_width() -> usize {
-        kernel::MessageInfo::label_width()
+        LABEL_WIDTH
     }
 
     /// How many message registers the message uses.
@@ -52,12 +61,12 @@ impl Default for MessageInfo {
 
 /// Gives `f` the message registers to read.
 pub fn with_msg_regs<T>(f: impl FnOnce(&[MessageRegisterValue]) -> T) -> T {
-    kernel::with_ipc_buffer(|buffer| f(&buffer.msg))
+    with_ipc(|ipc| f(&ipc.buffer().message))
 }
 
 /// Gives `f` the message registers to read and write.
 pub fn with_msg_regs_mut<T>(f: impl FnOnce(&mut [MessageRegisterValue]) -> T) -> T {
-    kernel::with_ipc_buffer(|buffer| f(&mut buffer.msg))
+    with_ipc(|ipc| f(&mut ipc.buffer_mut().message))
 }
 
 /// Sets message register `i`.
@@ -85,6 +94,12 @@ mod tests {
         let largest = (1 << MessageInfo::label_width()) - 1;
         let tag = MessageInfo::new(largest, 120);
         assert_eq!((tag.label(), tag.count()), (largest, 120));
+    }
+
+    #[test]
+    #[should_panic(expected = "a label has 20 bits")]
+    fn a_label_that_would_lose_bits_is_refused() {
+        MessageInfo::new(1 << MessageInfo::label_width(), 0);
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! The message of a VM exit.
 
+use sel4_abi::invocations::GuestRegisters;
+use sel4_abi::numbers::{guest_register, vm_enter};
+use static_assertions::const_assert_eq;
+
 /// The guest's general registers but RSP and RIP, which are VMCS fields, in the order of the kernel's
 /// messages.
 #[derive(Debug, Copy, Clone, Default, Eq, PartialEq)]
@@ -24,10 +28,10 @@ pub struct VcpuRegisters {
 
 impl VcpuRegisters {
     /// How many registers there are.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = guest_register::R15 + 1;
 
     /// The registers in the kernel's order.
-    pub fn to_words(&self) -> [u64; Self::COUNT] {
+    pub fn to_words(&self) -> GuestRegisters {
         let r = self;
         [
             r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14,
@@ -36,7 +40,7 @@ impl VcpuRegisters {
     }
 
     /// The registers from the kernel's order.
-    pub fn from_words(words: [u64; Self::COUNT]) -> Self {
+    pub fn from_words(words: GuestRegisters) -> Self {
         let [rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15] = words;
         Self { rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15 }
     }
@@ -63,22 +67,23 @@ pub struct VmExit {
     pub registers: VcpuRegisters,
 }
 
-/// The first message register with a guest register.
-const FIRST_REGISTER: usize = 10;
+const_assert_eq!(guest_register::EAX, 0);
+const_assert_eq!(guest_register::ESI, 4);
+const_assert_eq!(guest_register::R8, 7);
 
 impl VmExit {
     /// The exit in `VMEnter`'s fourth result word and the IPC buffer's message registers, of which the kernel
     /// fills those from the fifth on.
     pub(crate) fn from_message(reason: u64, registers: &[u64]) -> Self {
-        let words = core::array::from_fn(|i| registers[FIRST_REGISTER + i]);
+        let words = core::array::from_fn(|i| registers[vm_enter::FAULT_REGISTERS + i]);
         Self {
             reason,
-            qualification: registers[4],
-            instruction_length: registers[5],
-            guest_physical: registers[6],
-            rflags: registers[7],
-            interruptibility: registers[8],
-            cr3: registers[9],
+            qualification: registers[vm_enter::FAULT_QUALIFICATION],
+            instruction_length: registers[vm_enter::FAULT_INSTRUCTION_LENGTH],
+            guest_physical: registers[vm_enter::FAULT_GUEST_PHYSICAL],
+            rflags: registers[vm_enter::FAULT_RFLAGS],
+            interruptibility: registers[vm_enter::FAULT_GUEST_INTERRUPTIBILITY],
+            cr3: registers[vm_enter::FAULT_CR3],
             registers: VcpuRegisters::from_words(words),
         }
     }

@@ -9,9 +9,12 @@ pub mod pmu;
 
 pub use exit::{VcpuRegisters, VmExit};
 
-use crate::kernel::{self, Error};
+use crate::kernel::with_ipc;
 use crate::slots::BASE_VCPU;
-use crate::{ChannelSet, ioport::IoPort};
+use crate::{ChannelSet, Error, ioport::IoPort};
+use sel4_abi::VmEnter;
+use sel4_abi::numbers::pmu::{COMPLETED_BRANCH, COMPLETED_INSTRUCTION};
+use sel4_abi::numbers::vm_enter::FAULT_REASON;
 
 /// What VM entry takes from the VMM and VM exit gives back: the three fields that are not reached by
 /// [`Vcpu::write_vmcs`].
@@ -34,9 +37,9 @@ pub enum Completed {
     /// No instruction.
     Nothing = 0,
     /// One instruction that is not a branch.
-    Instruction = 1,
+    Instruction = COMPLETED_INSTRUCTION,
     /// One instruction that is a branch.
-    Branch = 3,
+    Branch = COMPLETED_INSTRUCTION | COMPLETED_BRANCH,
 }
 
 /// Why [`enter`] returned.
@@ -50,15 +53,15 @@ pub enum Return {
 
 /// Runs the guest of the calling thread's VCPU. The message registers are overwritten.
 pub fn enter(state: &mut EntryState, completed: Completed) -> Return {
-    let words = [state.rip, state.primary_controls, state.interruption_info, completed as u64];
-    let (result, words) = kernel::vm_enter(words);
-    [state.rip, state.primary_controls, state.interruption_info, _] = words;
-    match result {
-        kernel::VmEnterResult::Fault => {
-            Return::Exit(crate::with_msg_regs(|registers| VmExit::from_message(words[3], registers)))
+    let mut words = [state.rip, state.primary_controls, state.interruption_info, completed as u64];
+    with_ipc(|ipc| {
+        let result = ipc.vm_enter(&mut words);
+        [state.rip, state.primary_controls, state.interruption_info, _] = words;
+        match result {
+            VmEnter::Exit => Return::Exit(VmExit::from_message(words[FAULT_REASON], &ipc.buffer().message)),
+            VmEnter::Notification { badge } => Return::Notified(ChannelSet::from_badge(badge)),
         }
-        kernel::VmEnterResult::Notification { badge } => Return::Notified(ChannelSet::from_badge(badge)),
-    }
+    })
 }
 
 /// A virtual CPU, by its identifier in system.xml (`<vcpu id=...>`). Invoking it needs the *run* right.
@@ -78,29 +81,29 @@ impl Vcpu {
     }
 
     /// Reads a VMCS field by its encoding (SDM appendix B). The kernel refuses fields that it keeps to itself.
-    pub fn read_vmcs(&self, field: u64) -> Result<u64, Error> {
-        kernel::vcpu_read_vmcs(self.slot(), field)
+    pub fn read_vmcs(&self, field: u32) -> Result<u64, Error> {
+        with_ipc(|ipc| ipc.vcpu_read_vmcs(self.slot(), field.into()))
     }
 
     /// Writes a VMCS field by its encoding (SDM appendix B) and returns what the field then holds: the kernel
     /// forces some bits of some fields, and refuses fields that it keeps to itself.
-    pub fn write_vmcs(&self, field: u64, value: u64) -> Result<u64, Error> {
-        kernel::vcpu_write_vmcs(self.slot(), field, value)
+    pub fn write_vmcs(&self, field: u32, value: u64) -> Result<u64, Error> {
+        with_ipc(|ipc| ipc.vcpu_write_vmcs(self.slot(), field.into(), value))
     }
 
     /// Sets the guest's general registers.
     pub fn write_registers(&self, registers: &VcpuRegisters) -> Result<(), Error> {
-        kernel::vcpu_write_registers(self.slot(), &registers.to_words())
+        with_ipc(|ipc| ipc.vcpu_write_registers(self.slot(), &registers.to_words()))
     }
 
     /// Lets the guest use the ports `first` to `last` of `range` without an exit.
     pub fn enable_io_port(&self, range: IoPort, first: u16, last: u16) -> Result<(), Error> {
-        kernel::vcpu_enable_io_port(self.slot(), range.slot(), first, last)
+        with_ipc(|ipc| ipc.vcpu_enable_io_port(self.slot(), range.slot(), first, last))
     }
 
     /// Makes the guest's use of the ports `first` to `last` exit again.
     pub fn disable_io_port(&self, first: u16, last: u16) -> Result<(), Error> {
-        kernel::vcpu_disable_io_port(self.slot(), first, last)
+        with_ipc(|ipc| ipc.vcpu_disable_io_port(self.slot(), first, last))
     }
 
     fn slot(&self) -> u64 {

@@ -1,22 +1,23 @@
 //! The performance counters of another protection domain's guest: the *PMU* right of a VCPU capability
 //! (docs/architecture.md, "The kernel's PMU extension, seen from user level").
 
-use crate::Channel;
-use crate::kernel::{self, Error};
+use crate::kernel::with_ipc;
 use crate::slots::BASE_VCPU_PMU;
+use crate::{Channel, Error};
+use sel4_abi::numbers::pmu;
 
 /// How much of the PMU the guest reaches without an exit.
 #[derive(Debug, Copy, Clone, Eq, PartialEq)]
 #[repr(u64)]
 pub enum Mode {
     /// Nothing counts; RDPMC and every PMU MSR exit.
-    Off = 0,
+    Off = pmu::MODE_OFF,
     /// RDPMC and every PMU MSR exit; the context counts while the guest runs.
-    Trapped = 1,
+    Trapped = pmu::MODE_TRAPPED,
     /// The data MSRs, GLOBAL_* and RDPMC do not exit.
-    Direct = 2,
+    Direct = pmu::MODE_DIRECT,
     /// The control MSRs do not exit either.
-    Raw = 3,
+    Raw = pmu::MODE_RAW,
 }
 
 /// What the hardware's PMU is.
@@ -51,33 +52,28 @@ impl VcpuPmu {
 
     /// What the hardware's PMU is.
     pub fn get_geometry(&self) -> Result<Geometry, Error> {
-        let [eax, ebx, ecx, edx, perf_capabilities, flags] = kernel::vcpu_pmu_get_geometry(self.slot())?;
-        let [eax, ebx, ecx, edx] = [eax, ebx, ecx, edx].map(low_half);
+        let found = with_ipc(|ipc| ipc.vcpu_pmu_get_geometry(self.slot()))?;
+        let [eax, ebx, ecx, edx] = found.leaf_0a;
+        let (perf_capabilities, flags) = (found.perf_capabilities, found.flags);
         Ok(Geometry { eax, ebx, ecx, edx, perf_capabilities, flags })
     }
 
     /// Grants or withdraws direct access.
     pub fn set_mode(&self, mode: Mode) -> Result<(), Error> {
-        kernel::vcpu_pmu_set_mode(self.slot(), mode as u64)
+        with_ipc(|ipc| ipc.vcpu_pmu_set_mode(self.slot(), mode as u64))
     }
 
     /// Writes a PMU MSR of the VCPU's context. A value that hardware would refuse is refused.
     pub fn write_msr(&self, msr: u32, value: u64) -> Result<(), Error> {
-        kernel::vcpu_pmu_write_msr(self.slot(), msr, value)
+        with_ipc(|ipc| ipc.vcpu_pmu_write_msr(self.slot(), msr.into(), value))
     }
 
     /// Reads a PMU MSR of the VCPU's context.
     pub fn read_msr(&self, msr: u32) -> Result<u64, Error> {
-        kernel::vcpu_pmu_read_msr(self.slot(), msr)
+        with_ipc(|ipc| ipc.vcpu_pmu_read_msr(self.slot(), msr.into()))
     }
 
     fn slot(&self) -> u64 {
         BASE_VCPU_PMU + self.channel.index() as u64
     }
-}
-
-/// A word of which the kernel fills the low half.
-fn low_half(word: u64) -> u32 {
-    let [a, b, c, d, ..] = word.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }
