@@ -36,5 +36,6 @@ pub use refusal::{FilterReason, Refusal, SnapshotReason, UnavailableReason};
 pub use reply::{COMPLETED, OverflowDecision, Reply, ReplyCode};
 pub use request::{Operation, Privilege, Request};
 pub use statistics::{
-    MAX_VMS, STATISTICS, STATISTICS_MAGIC, Statistic, StatisticsPage, StatisticsRegion, VmStatistics,
+    MAX_VMS, STATISTICS, STATISTICS_BYTES, STATISTICS_MAGIC, Statistic, StatisticsPage, StatisticsRegion,
+    VmStatistics,
 };

@@ -1,1 +1,0 @@
-//! The PMU policy protection domain.
