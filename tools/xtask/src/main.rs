@@ -3,6 +3,7 @@
 
 mod check;
 mod doctor;
+mod image;
 mod kernel;
 mod machine;
 mod process;
@@ -34,6 +35,8 @@ enum Command {
     Check,
     /// Build the bundled seL4 kernel with the PMU extension
     Kernel(kernel::Arguments),
+    /// Build a bootable image from a system description
+    Image(image::Arguments),
     /// Run every test: host, simulated machine, images, specification
     Test(test::Arguments),
     /// Start the simulated machine
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Doctor => doctor::doctor(),
         Command::Check => check::check(),
         Command::Kernel(arguments) => kernel::kernel(&arguments),
+        Command::Image(arguments) => image::image(&arguments),
         Command::Test(arguments) => test::test(&arguments),
         Command::Machine(command) => machine::machine(&command),
     };

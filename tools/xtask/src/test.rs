@@ -1,5 +1,6 @@
 //! `test`: every test of the project, as named steps.
 
+use crate::image::system_tests;
 use crate::process::{Failure, Outcome, run};
 use crate::workspace::cargo;
 use crate::{check, setup};
@@ -27,6 +28,12 @@ const STEPS: &[Step] = &[
     Step { name: "setup", shows: "every tool is installed", run: setup::setup },
     Step { name: "check", shows: "format, lints, documentation, dependency rules", run: check::check },
     Step { name: "host", shows: "unit and property tests on the host", run: host },
+    Step { name: "system-qemu", shows: "images of protection domains, in QEMU", run: system_tests::in_qemu },
+    Step {
+        name: "system-bochs",
+        shows: "images of protection domains and guests, in Bochs",
+        run: system_tests::in_bochs,
+    },
 ];
 
 fn host() -> Outcome {

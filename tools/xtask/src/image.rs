@@ -1,0 +1,174 @@
+//! `image`: a system description to what machines boot.
+//!
+//! ```ignore
+//! let image = image::build(&Request::new(Config::Debug, &system, &folder))?;
+//! let mut machine = image.in_qemu(&folder.join("run"));
+//! machine.sentinels = vec!["passed".into()];
+//! image::ran_to_end(&machine.run(|line| println!("{line}"))?)
+//! ```
+
+mod boot;
+pub mod freestanding;
+pub mod system_tests;
+
+pub use boot::ran_to_end;
+
+use crate::kernel::KernelConfig;
+use crate::machine::iso;
+use crate::process::{Failure, Outcome};
+use crate::workspace::{output, root};
+use freestanding::Build;
+use kernel::Config;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What `cargo xtask image` takes.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Which kernel
+    #[arg(long, value_enum, default_value = "debug")]
+    config: KernelConfig,
+    /// The system description [default: system.xml of the workspace]
+    #[arg(long, value_name = "FILE.xml")]
+    system: Option<PathBuf>,
+    /// The folder for the results [default: image/debug or image/release in the target folder]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Also write the capability distribution, as JSON
+    #[arg(long, value_name = "FILE")]
+    capdl: Option<PathBuf>,
+}
+
+/// What an image is made of.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// Which kernel.
+    pub config: Config,
+    /// The system description.
+    pub system: &'a Path,
+    /// The folder for the results, created if need be.
+    pub out: &'a Path,
+    /// Where `prefill_path` files and programs that are not of the workspace are, besides the description's
+    /// folder.
+    pub search: Vec<PathBuf>,
+    /// Where the capability distribution goes, as JSON.
+    pub capdl: Option<&'a Path>,
+}
+
+impl<'a> Request<'a> {
+    /// A request without further search folders and without JSON.
+    pub fn new(config: Config, system: &'a Path, out: &'a Path) -> Self {
+        Self { config, system, out, search: Vec::new(), capdl: None }
+    }
+}
+
+/// A bootable system.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The Multiboot kernel (32-bit ELF).
+    pub kernel: PathBuf,
+    /// Its one module: the initialiser with all that it starts.
+    pub module: PathBuf,
+    /// Both on a bootable CD.
+    pub iso: PathBuf,
+}
+
+/// Builds an image and says where it is.
+pub fn image(arguments: &Arguments) -> Outcome {
+    let config: Config = arguments.config.into();
+    let default_system = root().join("system.xml");
+    let system = arguments.system.as_ref().unwrap_or(&default_system);
+    let out = match &arguments.out {
+        Some(out) => out.clone(),
+        None => output("image")?.join(config.name()),
+    };
+    let mut request = Request::new(config, system, &out);
+    request.capdl = arguments.capdl.as_deref();
+    let image = build(&request)?;
+    println!("kernel: {}", image.kernel.display());
+    println!("module: {}", image.module.display());
+    println!("CD:     {}", image.iso.display());
+    Ok(())
+}
+
+/// Builds the kernel, the programs that the description names, and from them the image. What is up to date is
+/// left as it is.
+///
+/// # Errors
+/// A description that breaks a rule (the message has file and line), a tool that is missing, a build that fails:
+/// all with exit code 2.
+pub fn build(request: &Request<'_>) -> Outcome<Image> {
+    let programs = request.out.join("programs");
+    fs::create_dir_all(&programs).map_err(|e| unwritable(&programs, &e))?;
+    let mut search = vec![programs.clone()];
+    search.extend(request.search.iter().cloned());
+    search.extend(request.system.parent().map(Path::to_owned));
+
+    // The description first: what is wrong in it is known before anything is built.
+    let named = sdf::program_images(request.system, &search).map_err(refused)?;
+    build_programs(request.config, &named, &programs)?;
+    let kernel = crate::kernel::build(request.config)?;
+
+    let options = sdf::Options {
+        monitor: programs.join("monitor.elf"),
+        kernel_prints: request.config == Config::Debug,
+    };
+    let distribution = sdf::build(request.system, &search, &options).map_err(refused)?;
+    if let Some(file) = request.capdl {
+        let json = format!("{:#}\n", distribution.json());
+        fs::write(file, json).map_err(|e| unwritable(file, &e))?;
+    }
+    let module = sdf::boot_module(&programs.join("initialiser.elf"), &distribution).map_err(refused)?;
+
+    let image = Image {
+        kernel: request.out.join("kernel.elf"),
+        module: request.out.join("module.elf"),
+        iso: request.out.join("image.iso"),
+    };
+    let kernel = fs::read(&kernel.elf32).map_err(|e| unwritable(&kernel.elf32, &e))?;
+    let changed = [update(&image.kernel, &kernel)?, update(&image.module, &module)?].contains(&true);
+    if changed || !image.iso.is_file() {
+        let modules = [image.module.as_path()];
+        let payload = iso::Payload::Multiboot { kernel: &image.kernel, arguments: "", modules: &modules };
+        iso::make(&image.iso, &payload)?;
+    }
+    Ok(image)
+}
+
+/// The programs of the bundled system's own.
+const OURS: [&str; 2] = ["initialiser", "monitor"];
+
+/// Builds the workspace's programs among `named`, and our own, as NAME.elf in `folder`. A name that is not the
+/// workspace's is left to the search folders.
+fn build_programs(config: Config, named: &[PathBuf], folder: &Path) -> Outcome {
+    let known = freestanding::binaries()?;
+    let stem = |path: &PathBuf| path.to_str()?.strip_suffix(".elf").map(str::to_owned);
+    let mut names: Vec<String> =
+        named.iter().filter_map(stem).filter(|name| known.contains_key(name)).collect();
+    names.extend(OURS.map(str::to_owned));
+    names.sort();
+    names.dedup();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (name, file) in names.iter().zip(Build::user_level(config).programs(&names)?) {
+        let bytes = fs::read(&file).map_err(|e| unwritable(&file, &e))?;
+        update(&folder.join(format!("{name}.elf")), &bytes)?;
+    }
+    Ok(())
+}
+
+/// Writes the file unless it has these bytes; whether it was written.
+fn update(file: &Path, bytes: &[u8]) -> Outcome<bool> {
+    if fs::read(file).is_ok_and(|old| old == bytes) {
+        return Ok(false);
+    }
+    fs::write(file, bytes).map_err(|e| unwritable(file, &e))?;
+    Ok(true)
+}
+
+fn refused(error: sdf::Error) -> Failure {
+    Failure::Environment(error.to_string())
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Environment(format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,152 @@
+//! The system tests: images of tests/system, booted and judged by what they print.
+
+use super::{Image, Request, build, ran_to_end};
+use crate::machine::Finished;
+use crate::process::{Failure, Outcome};
+use crate::workspace::{output, root};
+use kernel::Config;
+use std::time::{Duration, Instant};
+
+/// One image of tests/system.
+struct Test {
+    /// The folder in tests/system.
+    name: &'static str,
+    config: Config,
+    /// Whether it needs VT-x, which QEMU has not.
+    virtual_machine: bool,
+    /// Patterns of lines that must be printed, in any order; `*` stands for any text.
+    prints: &'static [&'static str],
+    /// Whether protection domains are to crash.
+    crashes: bool,
+}
+
+const TESTS: &[Test] = &[
+    Test { name: "ipc", config: Config::Debug, virtual_machine: false, prints: &[], crashes: false },
+    Test { name: "passive", config: Config::Debug, virtual_machine: false, prints: &[], crashes: false },
+    Test { name: "priority", config: Config::Debug, virtual_machine: false, prints: &[], crashes: false },
+    Test { name: "crash", config: Config::Debug, virtual_machine: false, prints: CRASHES, crashes: true },
+    Test { name: "release", config: Config::Release, virtual_machine: false, prints: &[], crashes: false },
+    Test { name: "guest", config: Config::Debug, virtual_machine: true, prints: &[], crashes: false },
+];
+
+/// What the monitor and the panic handler say about those that crash.
+const CRASHES: &[&str] = &[];
+
+/// The line that a test prints last: its name and this.
+const PASSED: &str = ": passed";
+/// What a failed assertion prints, and what the monitor prints.
+const PANICKED: &str = "panicked at";
+/// What the tests print first.
+const FIRST_LINE: &str = "first line";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Machine {
+    Qemu,
+    Bochs,
+}
+
+/// The limits that a boot must keep, to the first line of a protection domain.
+fn boot_limit(machine: Machine) -> Duration {
+    Duration::from_secs(if machine == Machine::Qemu { 2 } else { 15 })
+}
+
+/// Runs in QEMU every test that needs no VT-x.
+pub fn in_qemu() -> Outcome {
+    each(Machine::Qemu)
+}
+
+/// Runs every test in Bochs.
+pub fn in_bochs() -> Outcome {
+    each(Machine::Bochs)
+}
+
+fn each(machine: Machine) -> Outcome {
+    let mut failures = Vec::new();
+    for test in TESTS.iter().filter(|t| machine == Machine::Bochs || !t.virtual_machine) {
+        match run(test, machine) {
+            Ok(report) => println!("      {:10} {report}", test.name),
+            Err(failure) => failures.push(format!("{}: {failure}", test.name)),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::Check(failures.join("\n"))) }
+}
+
+fn run(test: &Test, machine: Machine) -> Outcome<String> {
+    let folder = output("system-tests")?.join(test.name);
+    let system = root().join("tests/system").join(test.name).join("system.xml");
+    let start = Instant::now();
+    let image = build(&Request::new(test.config, &system, &folder))?;
+    let built = start.elapsed();
+    let (finished, first) = boot(test, machine, &image, &folder)?;
+    judge(test, &finished)?;
+    let first = first.ok_or_else(|| Failure::Check(finished.summary()))?;
+    if first > boot_limit(machine) {
+        return Err(Failure::Check(format!("{:.1} s to the first line", first.as_secs_f64())));
+    }
+    Ok(format!(
+        "image {:.1} s, first line after {:.1} s, passed after {:.1} s",
+        built.as_secs_f64(),
+        first.as_secs_f64(),
+        finished.wall.as_secs_f64()
+    ))
+}
+
+/// Boots; also how long it took to the first line of a protection domain.
+fn boot(
+    test: &Test,
+    machine: Machine,
+    image: &Image,
+    folder: &std::path::Path,
+) -> Outcome<(Finished, Option<Duration>)> {
+    let mut sentinels = vec![format!("{}{PASSED}", test.name)];
+    if !test.crashes {
+        sentinels.push(PANICKED.to_owned());
+    }
+    let start = Instant::now();
+    let mut first = None;
+    let on_line = |line: &str| {
+        if first.is_none() && line.contains(FIRST_LINE) {
+            first = Some(start.elapsed());
+        }
+    };
+    let finished = match machine {
+        Machine::Qemu => {
+            let mut qemu = image.in_qemu(&folder.join("qemu"));
+            qemu.sentinels = sentinels;
+            qemu.time_limit = Duration::from_secs(30);
+            qemu.run(on_line)?
+        }
+        Machine::Bochs => {
+            let mut bochs = image.in_bochs(&folder.join("bochs"));
+            bochs.sentinels = sentinels;
+            bochs.time_limit = Duration::from_secs(90);
+            bochs.run(on_line)?
+        }
+    };
+    Ok((finished, first))
+}
+
+fn judge(test: &Test, finished: &Finished) -> Outcome {
+    ran_to_end(finished)?;
+    if !finished.serial.lines().any(|line| line.ends_with(&format!("{}{PASSED}", test.name))) {
+        return Err(Failure::Check(finished.summary()));
+    }
+    for pattern in test.prints {
+        if !finished.serial.lines().any(|line| matches(line, pattern)) {
+            return Err(Failure::Check(format!("no line like `{pattern}`; {}", finished.summary())));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `line` contains the parts of `pattern` between `*`, in order.
+fn matches(line: &str, pattern: &str) -> bool {
+    let mut rest = line;
+    pattern.split('*').all(|part| match rest.split_once(part) {
+        Some((_, after)) => {
+            rest = after;
+            true
+        }
+        None => false,
+    })
+}
