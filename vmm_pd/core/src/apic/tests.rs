@@ -1,0 +1,193 @@
+use super::*;
+
+const SVR: u32 = 0xf0;
+const TPR: u32 = 0x80;
+const EOI: u32 = 0xb0;
+const LVTPC: u32 = 0x340;
+const TIMER: u32 = 0x320;
+const INITIAL: u32 = 0x380;
+const CURRENT: u32 = 0x390;
+const DIVIDE: u32 = 0x3e0;
+const ESR: u32 = 0x280;
+const ICR: u32 = 0x300;
+
+fn enabled() -> LocalApic {
+    let mut apic = LocalApic::new();
+    apic.write_memory(SVR, 0x1ff, 0);
+    apic
+}
+
+/// SDM vol. 3A, 11.4.7.1 and 11.4.7.2.
+#[test]
+fn after_reset_the_apic_is_disabled_and_its_entries_stay_masked() {
+    let mut apic = LocalApic::new();
+    assert_eq!(apic.read_memory(SVR, 0), 0xff);
+    apic.write_memory(LVTPC, 0x30, 0);
+    assert_eq!(apic.read_memory(LVTPC, 0), 0x1_0030);
+    assert_eq!(apic.performance_interrupt(), Pmi::Masked);
+}
+
+/// SDM vol. 3B, 20.5.4: delivery sets the mask bit.
+#[test]
+fn a_pmi_is_what_lvtpc_says_and_masks_the_entry() {
+    let mut apic = enabled();
+    apic.write_memory(LVTPC, 0x45, 0);
+    assert_eq!(apic.performance_interrupt(), Pmi::Delivered);
+    assert_eq!(apic.pending(), Some(0x45));
+    assert_eq!(apic.read_memory(LVTPC, 0), 0x1_0045);
+    assert_eq!(apic.performance_interrupt(), Pmi::Masked);
+    apic.write_memory(LVTPC, 0x45, 0);
+    assert_eq!(apic.performance_interrupt(), Pmi::Merged);
+
+    apic.write_memory(LVTPC, 0x400, 0);
+    assert_eq!(apic.performance_interrupt(), Pmi::Delivered);
+    assert!(apic.nmi_pending());
+    apic.acknowledge_nmi();
+    assert!(!apic.nmi_pending());
+}
+
+#[test]
+fn a_pmi_with_smi_init_or_extint_delivery_reaches_nobody() {
+    for mode in [2, 5, 7] {
+        let mut apic = enabled();
+        apic.write_memory(LVTPC, mode << 8 | 0x45, 0);
+        assert_eq!(apic.performance_interrupt(), Pmi::Masked);
+        assert_eq!(apic.pending(), None);
+        assert!(!apic.nmi_pending());
+    }
+}
+
+/// SDM vol. 3A, 11.5.3 and 11.5.2.
+#[test]
+fn a_vector_below_16_is_an_error() {
+    let mut apic = enabled();
+    apic.write_memory(LVTPC, 0x0f, 0);
+    assert_eq!(apic.performance_interrupt(), Pmi::Masked);
+    assert_eq!(apic.read_memory(ESR, 0), 0);
+    apic.write_memory(ESR, 0, 0);
+    assert_eq!(apic.read_memory(ESR, 0), 1 << 6);
+}
+
+/// SDM vol. 3A, 11.8.3.1 and 11.8.5.
+#[test]
+fn priorities_hold_back_lower_classes_until_end_of_interrupt() {
+    let mut apic = enabled();
+    apic.accept(0x51);
+    apic.accept(0x62);
+    assert_eq!(apic.pending(), Some(0x62));
+    apic.acknowledge(0x62);
+    assert_eq!(apic.pending(), None);
+    assert_eq!(apic.read_memory(0x130, 0), 1 << 2);
+    apic.write_memory(EOI, 0, 0);
+    assert_eq!(apic.pending(), Some(0x51));
+    apic.write_memory(TPR, 0x50, 0);
+    assert_eq!(apic.pending(), None);
+    apic.write_memory(TPR, 0x4f, 0);
+    assert_eq!(apic.pending(), Some(0x51));
+}
+
+/// SDM vol. 3A, 11.6.1.
+#[test]
+fn interrupt_commands_to_itself_arrive_and_others_have_no_receiver() {
+    let mut apic = enabled();
+    apic.write_memory(ICR, 1 << 18 | 0x33, 0);
+    assert_eq!(apic.pending(), Some(0x33));
+    apic.acknowledge(0x33);
+    apic.write_memory(EOI, 0, 0);
+    apic.write_memory(ICR, 3 << 18 | 0x33, 0);
+    apic.write_memory(0x310, 1 << 24, 0);
+    apic.write_memory(ICR, 0x34, 0);
+    assert_eq!(apic.pending(), None);
+    apic.write_memory(0x310, 0, 0);
+    apic.write_memory(ICR, 0x4500, 0);
+    assert!(!apic.nmi_pending());
+    apic.write_memory(ICR, 0x4400, 0);
+    assert!(apic.nmi_pending());
+}
+
+/// SDM vol. 3A, 11.5.4.
+#[test]
+fn the_timer_counts_down_and_interrupts() {
+    let mut apic = enabled();
+    apic.write_memory(TIMER, 0x40, 0);
+    apic.write_memory(DIVIDE, 0b1011, 0);
+    apic.write_memory(INITIAL, 1000, 500);
+    assert_eq!(apic.deadline(), Some(1500));
+    assert_eq!(apic.read_memory(CURRENT, 700), 800);
+    apic.tick(1499);
+    assert_eq!(apic.pending(), None);
+    apic.tick(1500);
+    assert_eq!(apic.pending(), Some(0x40));
+    assert_eq!(apic.deadline(), None);
+    assert_eq!(apic.read_memory(CURRENT, 1600), 0);
+}
+
+#[test]
+fn a_periodic_timer_keeps_its_phase_and_a_masked_one_is_silent() {
+    let mut apic = enabled();
+    apic.write_memory(TIMER, 1 << 17 | 0x40, 0);
+    apic.write_memory(DIVIDE, 0, 0);
+    apic.write_memory(INITIAL, 100, 0);
+    assert_eq!(apic.deadline(), Some(200));
+    apic.tick(250);
+    assert_eq!(apic.deadline(), Some(400));
+    apic.tick(1001);
+    assert_eq!(apic.deadline(), Some(1200));
+    let mut masked = enabled();
+    masked.write_memory(INITIAL, 100, 0);
+    masked.tick(1000);
+    assert_eq!((masked.pending(), masked.deadline()), (None, None));
+}
+
+/// SDM vol. 3A, 11.5.4.1.
+#[test]
+fn tsc_deadline_mode() {
+    let mut apic = enabled();
+    apic.set_tsc_deadline(50);
+    assert_eq!(apic.tsc_deadline(), 0);
+    apic.write_memory(TIMER, 2 << 17 | 0x40, 0);
+    apic.write_memory(INITIAL, 100, 0);
+    assert_eq!(apic.deadline(), None);
+    apic.set_tsc_deadline(50);
+    assert_eq!((apic.tsc_deadline(), apic.deadline()), (50, Some(50)));
+    apic.tick(51);
+    assert_eq!((apic.tsc_deadline(), apic.pending()), (0, Some(0x40)));
+}
+
+/// SDM vol. 3A, figure 11-27.
+#[test]
+fn modes_change_along_the_arrows_of_the_figure() {
+    let mut apic = LocalApic::new();
+    let (base, enable, x2apic) = (APIC_BASE_ADDRESS | BASE_BSP, BASE_ENABLED, BASE_X2APIC);
+    assert_eq!(apic.base(), base | enable);
+    assert_eq!(apic.set_base(base | x2apic), Err(GeneralProtection));
+    assert_eq!(apic.set_base(base | enable | 1), Err(GeneralProtection));
+    assert_eq!(apic.set_base((base + 0x1000) | enable), Err(GeneralProtection));
+    assert_eq!(apic.read_msr(0x802, 0), Err(GeneralProtection));
+    assert_eq!(apic.set_base(base | enable | x2apic), Ok(()));
+    assert_eq!(apic.set_base(base | enable), Err(GeneralProtection));
+    assert_eq!(apic.set_base(base), Ok(()));
+    assert_eq!(apic.set_base(base | enable | x2apic), Err(GeneralProtection));
+    assert_eq!(apic.set_base(base | enable), Ok(()));
+    assert_eq!(apic.mode(), Mode::XApic);
+}
+
+/// SDM vol. 3A, 11.12.1.3.
+#[test]
+fn x2apic_faults_where_xapic_ignores() {
+    let mut apic = enabled();
+    apic.set_base(apic.base() | BASE_X2APIC).expect("xAPIC to x2APIC is an arrow");
+    assert_eq!(apic.read_msr(0x80b, 0), Err(GeneralProtection), "EOI is write-only");
+    assert_eq!(apic.write_msr(0x80b, 1, 0), Err(GeneralProtection));
+    assert_eq!(apic.write_msr(0x80b, 0, 0), Ok(()));
+    assert_eq!(apic.read_msr(0x80e, 0), Err(GeneralProtection), "no DFR");
+    assert_eq!(apic.read_msr(0x831, 0), Err(GeneralProtection), "no second half of the ICR");
+    assert_eq!(apic.write_msr(0x834, 1 << 20, 0), Err(GeneralProtection));
+    assert_eq!(apic.write_msr(0x834, 0x1_0000_0000, 0), Err(GeneralProtection));
+    assert_eq!(apic.write_msr(0x839, 1, 0), Err(GeneralProtection), "the current count is read-only");
+    assert_eq!(apic.write_msr(0x83f, 0x35, 0), Ok(()));
+    assert_eq!(apic.pending(), Some(0x35));
+    assert_eq!(apic.read_msr(0x80d, 0), Ok(1));
+    apic.write_memory(EOI, 0, 0);
+    assert_eq!(apic.read_memory(0x30, 0), 0, "memory shows nothing in x2APIC mode");
+}

@@ -1,0 +1,112 @@
+//! The local APIC timer (SDM vol. 3A, 11.5.4). It counts at the rate of the time-stamp counter, divided.
+
+/// Bits 18:17 of the timer's LVT entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    OneShot,
+    Periodic,
+    TscDeadline,
+}
+
+/// The timer's state. Times are in TSC cycles.
+#[derive(Debug, Clone)]
+pub struct Timer {
+    kind: Kind,
+    divide: u32,
+    initial: u32,
+    deadline: Option<u64>,
+}
+
+impl Timer {
+    /// The state after reset: stopped.
+    pub const fn new() -> Self {
+        Self { kind: Kind::OneShot, divide: 0, initial: 0, deadline: None }
+    }
+
+    /// The LVT entry was written: a change between counting and TSC deadline stops the timer (11.5.4.1).
+    pub fn set_entry(&mut self, entry: u32) {
+        let kind = match entry >> 17 & 3 {
+            0 => Kind::OneShot,
+            1 => Kind::Periodic,
+            _ => Kind::TscDeadline,
+        };
+        if (kind == Kind::TscDeadline) != (self.kind == Kind::TscDeadline) {
+            self.deadline = None;
+        }
+        self.kind = kind;
+    }
+
+    /// The divide configuration register.
+    pub const fn divide(&self) -> u32 {
+        self.divide
+    }
+
+    /// A write of the divide configuration register; only bits 3, 1 and 0 exist.
+    pub const fn set_divide(&mut self, value: u32) {
+        self.divide = value & 0xb;
+    }
+
+    /// TSC cycles in a timer tick (figure 11-10).
+    const fn divisor(&self) -> u64 {
+        match self.divide & 3 | (self.divide & 8) >> 1 {
+            7 => 1,
+            code => 2 << code,
+        }
+    }
+
+    /// The initial-count register.
+    pub const fn initial(&self) -> u32 {
+        self.initial
+    }
+
+    /// A write of the initial-count register starts the timer, 0 stops it; ignored in TSC-deadline mode.
+    pub fn set_initial(&mut self, value: u32, now: u64) {
+        if self.kind == Kind::TscDeadline {
+            return;
+        }
+        self.initial = value;
+        self.deadline = (value != 0).then(|| now.saturating_add(self.period()));
+    }
+
+    /// The current-count register.
+    pub fn current(&self, now: u64) -> u32 {
+        let Some(deadline) = self.deadline.filter(|_| self.kind != Kind::TscDeadline) else { return 0 };
+        let ticks = deadline.saturating_sub(now).div_ceil(self.divisor());
+        u32::try_from(ticks).unwrap_or(u32::MAX)
+    }
+
+    /// IA32_TSC_DEADLINE: 0 unless armed.
+    pub fn tsc_deadline(&self) -> u64 {
+        self.deadline.filter(|_| self.kind == Kind::TscDeadline).unwrap_or(0)
+    }
+
+    /// A write of IA32_TSC_DEADLINE; ignored outside TSC-deadline mode.
+    pub fn set_tsc_deadline(&mut self, value: u64) {
+        if self.kind == Kind::TscDeadline {
+            self.deadline = (value != 0).then_some(value);
+        }
+    }
+
+    /// When it runs out.
+    pub const fn deadline(&self) -> Option<u64> {
+        self.deadline
+    }
+
+    /// Whether the timer has run out; a periodic one starts again, counted from when it ran out.
+    pub fn expire(&mut self, now: u64) -> bool {
+        let Some(deadline) = self.deadline.filter(|deadline| *deadline <= now) else { return false };
+        self.deadline = match self.kind {
+            Kind::Periodic => {
+                let period = self.period();
+                let missed = (now - deadline) / period;
+                Some(deadline.saturating_add((missed + 1).saturating_mul(period)))
+            }
+            Kind::OneShot | Kind::TscDeadline => None,
+        };
+        true
+    }
+
+    const fn period(&self) -> u64 {
+        self.initial as u64 * self.divisor()
+    }
+}

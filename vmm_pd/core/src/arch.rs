@@ -1,0 +1,402 @@
+//! Architectural facts of the processor that the VMM needs, each with its section of the SDM.
+
+/// VMCS fields that the VMM reads or writes; the value is the encoding (SDM vol. 3D, appendix B).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Field {
+    /// Selector of ES; the selectors of CS, SS, DS, FS, GS, LDTR and TR follow in steps of 2.
+    GuestEsSelector = 0x0800,
+    /// Selector of CS.
+    GuestCsSelector = 0x0802,
+    /// Selector of SS.
+    GuestSsSelector = 0x0804,
+    /// Selector of DS.
+    GuestDsSelector = 0x0806,
+    /// Selector of FS.
+    GuestFsSelector = 0x0808,
+    /// Selector of GS.
+    GuestGsSelector = 0x080a,
+    /// Selector of LDTR.
+    GuestLdtrSelector = 0x080c,
+    /// Selector of TR.
+    GuestTrSelector = 0x080e,
+    /// IA32_DEBUGCTL of the guest.
+    GuestDebugctl = 0x2802,
+    /// IA32_PAT of the guest.
+    GuestPat = 0x2804,
+    /// IA32_EFER of the guest.
+    GuestEfer = 0x2806,
+    /// Pin-based VM-execution controls.
+    PinControls = 0x4000,
+    /// Primary processor-based VM-execution controls.
+    PrimaryControls = 0x4002,
+    /// Exception bitmap.
+    ExceptionBitmap = 0x4004,
+    /// VM-exit controls.
+    ExitControls = 0x400c,
+    /// VM-entry controls.
+    EntryControls = 0x4012,
+    /// Secondary processor-based VM-execution controls.
+    SecondaryControls = 0x401e,
+    /// VM-instruction error.
+    InstructionError = 0x4400,
+    /// VM-exit interruption information.
+    ExitInterruptionInformation = 0x4404,
+    /// IDT-vectoring information.
+    IdtVectoringInformation = 0x4408,
+    /// Limit of ES.
+    GuestEsLimit = 0x4800,
+    /// Limit of CS.
+    GuestCsLimit = 0x4802,
+    /// Limit of SS.
+    GuestSsLimit = 0x4804,
+    /// Limit of DS.
+    GuestDsLimit = 0x4806,
+    /// Limit of FS.
+    GuestFsLimit = 0x4808,
+    /// Limit of GS.
+    GuestGsLimit = 0x480a,
+    /// Limit of LDTR.
+    GuestLdtrLimit = 0x480c,
+    /// Limit of TR.
+    GuestTrLimit = 0x480e,
+    /// Limit of GDTR.
+    GuestGdtrLimit = 0x4810,
+    /// Limit of IDTR.
+    GuestIdtrLimit = 0x4812,
+    /// Access rights of ES.
+    GuestEsAccessRights = 0x4814,
+    /// Access rights of CS.
+    GuestCsAccessRights = 0x4816,
+    /// Access rights of SS.
+    GuestSsAccessRights = 0x4818,
+    /// Access rights of DS.
+    GuestDsAccessRights = 0x481a,
+    /// Access rights of FS.
+    GuestFsAccessRights = 0x481c,
+    /// Access rights of GS.
+    GuestGsAccessRights = 0x481e,
+    /// Access rights of LDTR.
+    GuestLdtrAccessRights = 0x4820,
+    /// Access rights of TR.
+    GuestTrAccessRights = 0x4822,
+    /// Interruptibility state.
+    GuestInterruptibility = 0x4824,
+    /// Activity state.
+    GuestActivity = 0x4826,
+    /// VMX-preemption timer value.
+    PreemptionTimer = 0x482e,
+    /// CR0 guest/host mask: a set bit is the VMM's.
+    Cr0Mask = 0x6000,
+    /// CR4 guest/host mask.
+    Cr4Mask = 0x6002,
+    /// What the guest reads in the masked bits of CR0.
+    Cr0ReadShadow = 0x6004,
+    /// What the guest reads in the masked bits of CR4.
+    Cr4ReadShadow = 0x6006,
+    /// CR0.
+    GuestCr0 = 0x6800,
+    /// CR3.
+    GuestCr3 = 0x6802,
+    /// CR4.
+    GuestCr4 = 0x6804,
+    /// Base of ES.
+    GuestEsBase = 0x6806,
+    /// Base of CS.
+    GuestCsBase = 0x6808,
+    /// Base of SS.
+    GuestSsBase = 0x680a,
+    /// Base of DS.
+    GuestDsBase = 0x680c,
+    /// Base of FS.
+    GuestFsBase = 0x680e,
+    /// Base of GS.
+    GuestGsBase = 0x6810,
+    /// Base of LDTR.
+    GuestLdtrBase = 0x6812,
+    /// Base of TR.
+    GuestTrBase = 0x6814,
+    /// Base of GDTR.
+    GuestGdtrBase = 0x6816,
+    /// Base of IDTR.
+    GuestIdtrBase = 0x6818,
+    /// DR7.
+    GuestDr7 = 0x681a,
+    /// RSP.
+    GuestRsp = 0x681c,
+    /// RIP.
+    GuestRip = 0x681e,
+    /// RFLAGS.
+    GuestRflags = 0x6820,
+    /// Pending debug exceptions.
+    GuestPendingDebug = 0x6822,
+}
+
+/// Pin-based controls (SDM vol. 3C, table 25-5).
+pub mod pin {
+    /// Virtual NMIs: NMI blocking belongs to the guest, and NMI windows exist.
+    pub const VIRTUAL_NMIS: u64 = 1 << 5;
+    /// Activate the VMX-preemption timer.
+    pub const PREEMPTION_TIMER: u64 = 1 << 6;
+}
+
+/// Primary processor-based controls (table 25-6).
+pub mod primary {
+    /// Exit when the guest could take an interrupt.
+    pub const INTERRUPT_WINDOW: u64 = 1 << 2;
+    /// HLT exits.
+    pub const HLT: u64 = 1 << 7;
+    /// MWAIT exits.
+    pub const MWAIT: u64 = 1 << 10;
+    /// RDPMC exits.
+    pub const RDPMC: u64 = 1 << 11;
+    /// MOV to CR8 exits.
+    pub const CR8_LOAD: u64 = 1 << 19;
+    /// MOV from CR8 exits.
+    pub const CR8_STORE: u64 = 1 << 20;
+    /// Exit when the guest could take an NMI.
+    pub const NMI_WINDOW: u64 = 1 << 22;
+    /// MOV to and from debug registers exits.
+    pub const MOV_DR: u64 = 1 << 23;
+    /// Every I/O instruction exits.
+    pub const UNCONDITIONAL_IO: u64 = 1 << 24;
+    /// MONITOR exits.
+    pub const MONITOR: u64 = 1 << 29;
+    /// The secondary controls are in force.
+    pub const SECONDARY: u64 = 1 << 31;
+}
+
+/// Secondary processor-based controls (table 25-7).
+pub mod secondary {
+    /// Extended page tables.
+    pub const EPT: u64 = 1 << 1;
+    /// Virtual processor identifiers.
+    pub const VPID: u64 = 1 << 5;
+    /// WBINVD exits.
+    pub const WBINVD: u64 = 1 << 6;
+    /// Unrestricted guest: real mode and unpaged protected mode.
+    pub const UNRESTRICTED_GUEST: u64 = 1 << 7;
+}
+
+/// VM-exit controls (table 25-13).
+pub mod exit_control {
+    /// Save the preemption timer's value.
+    pub const SAVE_PREEMPTION_TIMER: u64 = 1 << 22;
+}
+
+/// VM-entry controls (table 25-15).
+pub mod entry_control {
+    /// The guest is in IA-32e mode.
+    pub const IA32E_GUEST: u64 = 1 << 9;
+    /// Load IA32_PAT.
+    pub const LOAD_PAT: u64 = 1 << 14;
+    /// Load IA32_EFER.
+    pub const LOAD_EFER: u64 = 1 << 15;
+}
+
+/// Activity states (SDM vol. 3C, 25.4.2).
+pub mod activity {
+    /// Executing instructions.
+    pub const ACTIVE: u64 = 0;
+    /// Halted by HLT.
+    pub const HLT: u64 = 1;
+}
+
+/// CR0 bits (SDM vol. 3A, 2.5).
+pub mod cr0 {
+    /// Protection enable.
+    pub const PE: u64 = 1 << 0;
+    /// Task switched.
+    pub const TS: u64 = 1 << 3;
+    /// Extension type, always 1.
+    pub const ET: u64 = 1 << 4;
+    /// Numeric error; VMX operation demands 1.
+    pub const NE: u64 = 1 << 5;
+    /// Write protect.
+    pub const WP: u64 = 1 << 16;
+    /// Not write-through.
+    pub const NW: u64 = 1 << 29;
+    /// Cache disable.
+    pub const CD: u64 = 1 << 30;
+    /// Paging.
+    pub const PG: u64 = 1 << 31;
+}
+
+/// CR4 bits (SDM vol. 3A, 2.5).
+pub mod cr4 {
+    /// Time-stamp disable: RDTSC at CPL 0 only.
+    pub const TSD: u64 = 1 << 2;
+    /// Page size extensions.
+    pub const PSE: u64 = 1 << 4;
+    /// Physical address extension.
+    pub const PAE: u64 = 1 << 5;
+    /// Global pages.
+    pub const PGE: u64 = 1 << 7;
+    /// RDPMC at every privilege level.
+    pub const PCE: u64 = 1 << 8;
+    /// FXSAVE and SSE.
+    pub const OSFXSR: u64 = 1 << 9;
+    /// SIMD floating-point exceptions.
+    pub const OSXMMEXCPT: u64 = 1 << 10;
+    /// VMX; VMX operation demands 1.
+    pub const VMXE: u64 = 1 << 13;
+}
+
+/// IA32_EFER bits (SDM vol. 3A, 2.2.1).
+pub mod efer {
+    /// IA-32e mode enable.
+    pub const LME: u64 = 1 << 8;
+    /// IA-32e mode active.
+    pub const LMA: u64 = 1 << 10;
+    /// No-execute pages.
+    pub const NXE: u64 = 1 << 11;
+}
+
+/// RFLAGS bits (SDM vol. 1, 3.4.3).
+pub mod rflags {
+    /// Bit 1, always set.
+    pub const FIXED: u64 = 1 << 1;
+    /// Trap flag: single step.
+    pub const TF: u64 = 1 << 8;
+    /// Interrupt flag.
+    pub const IF: u64 = 1 << 9;
+}
+
+/// Interruptibility state (SDM vol. 3C, table 25-3).
+pub mod interruptibility {
+    /// The instruction after STI.
+    pub const STI: u32 = 1 << 0;
+    /// The instruction after MOV SS or POP SS.
+    pub const MOV_SS: u32 = 1 << 1;
+    /// Inside a system-management interrupt.
+    pub const SMI: u32 = 1 << 2;
+    /// An NMI is in service.
+    pub const NMI: u32 = 1 << 3;
+}
+
+/// Pending debug exceptions: single step (SDM vol. 3C, table 25-4).
+pub const PENDING_DEBUG_BS: u64 = 1 << 14;
+
+/// Exception and interrupt vectors (SDM vol. 3A, table 6-1).
+pub mod vector {
+    /// Debug exception.
+    pub const DB: u8 = 1;
+    /// Non-maskable interrupt.
+    pub const NMI: u8 = 2;
+    /// Invalid opcode.
+    pub const UD: u8 = 6;
+    /// General protection.
+    pub const GP: u8 = 13;
+    /// Alignment check.
+    pub const AC: u8 = 17;
+    /// Machine check.
+    pub const MC: u8 = 18;
+}
+
+/// Model-specific registers that are not the PMU's (SDM vol. 4).
+pub mod msr {
+    /// Time-stamp counter.
+    pub const TSC: u32 = 0x10;
+    /// Local APIC base and mode.
+    pub const APIC_BASE: u32 = 0x1b;
+    /// Microcode revision.
+    pub const BIOS_SIGN_ID: u32 = 0x8b;
+    /// Miscellaneous features.
+    pub const MISC_ENABLE: u32 = 0x1a0;
+    /// Debug control.
+    pub const DEBUGCTL: u32 = 0x1d9;
+    /// Page attribute table.
+    pub const PAT: u32 = 0x277;
+    /// Deadline of the local APIC timer.
+    pub const TSC_DEADLINE: u32 = 0x6e0;
+    /// First register of the x2APIC.
+    pub const X2APIC_FIRST: u32 = 0x800;
+    /// Last register of the x2APIC.
+    pub const X2APIC_LAST: u32 = 0x8ff;
+    /// Extended features.
+    pub const EFER: u32 = 0xc000_0080;
+    /// Base of FS.
+    pub const FS_BASE: u32 = 0xc000_0100;
+    /// Base of GS.
+    pub const GS_BASE: u32 = 0xc000_0101;
+}
+
+/// IA32_PAT after reset (SDM vol. 3A, 12.12.4).
+pub const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+/// DR7 after reset (SDM vol. 3B, 18.2.4).
+pub const DR7_RESET: u64 = 0x400;
+/// DR6 after reset (SDM vol. 3A, table 10-1).
+pub const DR6_RESET: u64 = 0xffff_0ff0;
+/// Physical address of the local APIC after reset (SDM vol. 3A, 11.4.1).
+pub const APIC_BASE_ADDRESS: u64 = 0xfee0_0000;
+/// Physical address of the I/O APIC.
+pub const IOAPIC_ADDRESS: u64 = 0xfec0_0000;
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+/// Longest instruction in bytes (SDM vol. 2A, 2.3.11).
+pub const LONGEST_INSTRUCTION: usize = 15;
+
+/// VM-entry or VM-exit interruption information (SDM vol. 3C, 25.8.3 and 25.9.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Interruption(pub u32);
+
+/// What kind of event an [`Interruption`] is (bits 10:8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InterruptionType {
+    /// External interrupt.
+    External,
+    /// Non-maskable interrupt.
+    Nmi,
+    /// Hardware exception.
+    Exception,
+    /// A type that the VMM never injects (software interrupts and exceptions, other events).
+    Other(u32),
+}
+
+impl Interruption {
+    const VALID: u32 = 1 << 31;
+    const ERROR_CODE: u32 = 1 << 11;
+    /// Nothing to inject.
+    pub const NONE: Self = Self(0);
+
+    /// An external interrupt.
+    pub const fn external(vector: u8) -> Self {
+        Self(Self::VALID | vector as u32)
+    }
+
+    /// A non-maskable interrupt.
+    pub const fn nmi() -> Self {
+        Self(Self::VALID | 2 << 8 | vector::NMI as u32)
+    }
+
+    /// A hardware exception without error code.
+    pub const fn exception(vector: u8) -> Self {
+        Self(Self::VALID | 3 << 8 | vector as u32)
+    }
+
+    /// A hardware exception with error code 0. The VM-entry exception error code is 0 in a new VMCS, and
+    /// nothing writes it.
+    pub const fn exception_with_zero_code(vector: u8) -> Self {
+        Self(Self::VALID | Self::ERROR_CODE | 3 << 8 | vector as u32)
+    }
+
+    /// Whether there is an event.
+    pub const fn is_valid(self) -> bool {
+        self.0 & Self::VALID != 0
+    }
+
+    /// The vector (bits 7:0).
+    pub const fn vector(self) -> u8 {
+        self.0.to_le_bytes()[0]
+    }
+
+    /// The kind of event.
+    pub const fn kind(self) -> InterruptionType {
+        match self.0 >> 8 & 7 {
+            0 => InterruptionType::External,
+            2 => InterruptionType::Nmi,
+            3 => InterruptionType::Exception,
+            other => InterruptionType::Other(other),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+use super::*;
+
+const HEADER: usize = 64;
+const PROGRAM_HEADER: usize = 56;
+const MEMORY: usize = 0x40000;
+
+struct Segment {
+    kind: u32,
+    offset: u64,
+    address: u64,
+    filesz: u64,
+    memsz: u64,
+}
+
+const CODE: Segment = Segment { kind: PT_LOAD, offset: 0x100, address: 0x10000, filesz: 8, memsz: 16 };
+
+/// An ELF64 file with these segments and the bytes 1, 2, 3, ... from offset 0x100 on.
+fn file(entry: u64, segments: &[Segment]) -> Vec<u8> {
+    let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    bytes.extend(2u16.to_le_bytes());
+    bytes.extend(62u16.to_le_bytes());
+    bytes.extend(1u32.to_le_bytes());
+    bytes.extend(entry.to_le_bytes());
+    bytes.extend((HEADER as u64).to_le_bytes());
+    bytes.extend(0u64.to_le_bytes());
+    bytes.extend(0u32.to_le_bytes());
+    for half in [HEADER, PROGRAM_HEADER, segments.len(), 64, 0, 0] {
+        bytes.extend(u16::try_from(half).expect("small").to_le_bytes());
+    }
+    for s in segments {
+        bytes.extend(s.kind.to_le_bytes());
+        bytes.extend(5u32.to_le_bytes());
+        for word in [s.offset, s.address, s.address, s.filesz, s.memsz, 0x1000] {
+            bytes.extend(word.to_le_bytes());
+        }
+    }
+    bytes.resize(0x100, 0);
+    bytes.extend(1..=32u8);
+    bytes
+}
+
+/// Loads into memory full of 0xaa; an error must leave it so.
+fn try_load(file: &[u8]) -> Result<u64, ElfError> {
+    let mut memory = vec![0xaa; MEMORY];
+    let result = load(file, &mut memory);
+    assert!(result.is_ok() || memory.iter().all(|byte| *byte == 0xaa), "memory changed by a refused file");
+    result
+}
+
+#[test]
+fn a_segment_is_copied_and_its_rest_zeroed() {
+    let mut memory = vec![0xaa; MEMORY];
+    assert_eq!(load(&file(0x10004, &[CODE]), &mut memory), Ok(0x10004));
+    assert_eq!(memory[0x10000..0x10012], [1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0xaa, 0xaa]);
+    assert_eq!(memory[0xffff], 0xaa);
+}
+
+#[test]
+fn other_files_are_refused() {
+    assert_eq!(try_load(b""), Err(ElfError::NotElf));
+    assert_eq!(try_load(b"#!/bin/sh\n"), Err(ElfError::NotElf));
+    let good = file(0x10000, &[CODE]);
+    for (offset, value, error) in [
+        (4, 1, ElfError::NotElf),
+        (5, 2, ElfError::OtherMachine),
+        (16, 3, ElfError::NotExecutable),
+        (18, 183, ElfError::OtherMachine),
+    ] {
+        let mut bad = good.clone();
+        bad[offset] = value;
+        assert_eq!(try_load(&bad), Err(error), "byte {offset}");
+    }
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let good = file(0x10000, &[CODE]);
+    for length in 0..0x108 {
+        assert!(try_load(&good[..length]).is_err(), "{length} bytes");
+    }
+    assert!(try_load(&good[..0x108]).is_ok());
+}
+
+#[test]
+fn bad_segments_are_refused() {
+    let at = |address, memsz| Segment { address, memsz, ..CODE };
+    let end = MEMORY as u64;
+    let outside = |address, size| Err(ElfError::OutsideMemory { address, size, end });
+    assert_eq!(try_load(&file(0x8000, &[at(0x8000, 16)])), outside(0x8000, 16));
+    assert_eq!(try_load(&file(0x10000, &[at(0x10000, 0x30001)])), outside(0x10000, 0x30001));
+    assert_eq!(try_load(&file(0x10000, &[at(u64::MAX, 16)])), outside(u64::MAX, 16));
+    assert_eq!(try_load(&file(0x10000, &[at(0x10000, 7)])), Err(ElfError::Oversized { address: 0x10000 }));
+    let far = Segment { offset: u64::MAX, ..CODE };
+    assert_eq!(try_load(&file(0x10000, &[far])), Err(ElfError::Truncated { address: 0x10000 }));
+    let twice = [CODE, at(0x1000f, 16)];
+    assert_eq!(try_load(&file(0x10000, &twice)), Err(ElfError::Overlap { address: 0x1000f }));
+    assert_eq!(try_load(&file(0x10010, &[CODE])), Err(ElfError::Entry { address: 0x10010 }));
+    let note = Segment { kind: 4, ..CODE };
+    assert_eq!(try_load(&file(0x10000, &[note])), Err(ElfError::Empty));
+    assert_eq!(try_load(&file(0x10000, &[])), Err(ElfError::Empty));
+}
+
+/// Any single byte changed: an answer, never a panic, and memory unchanged when refused.
+#[test]
+fn every_changed_byte_gives_an_answer() {
+    let good = file(0x10000, &[CODE, Segment { address: 0x20000, ..CODE }]);
+    for offset in 0..HEADER + 2 * PROGRAM_HEADER {
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut bad = good.clone();
+            bad[offset] = value;
+            let _ = try_load(&bad);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The virtual machine: runs the guest until it stops.
+
+mod dispatch;
+mod events;
+mod memory;
+
+use crate::apic::LocalApic;
+use crate::arch::{Field, Interruption, activity, interruptibility, rflags};
+use crate::boot;
+use crate::control::DebugRegisters;
+use crate::exit::RawExit;
+use crate::io::Ports;
+use crate::ioapic::IoApic;
+use crate::pmu::{Pmu, PmuError, PmuLink};
+use crate::registers::{Gpr, Registers};
+use crate::report::{History, Report, Statistics, StopReason};
+use crate::vcpu::{Entry, Return, Vcpu};
+use events::PreemptionTimer;
+use pmu_api::Configuration;
+
+/// What the VMM does after an exit. Handlers decide it; [`Vm::run`] alone applies it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The instruction of this length in bytes is done.
+    Completed(u64),
+    /// HLT of this length in bytes is done.
+    Halted(u64),
+    /// The guest goes on where it is.
+    Again,
+    /// The instruction raises this exception.
+    Fault(Interruption),
+    /// The guest does not go on.
+    Stop(StopReason),
+}
+
+/// What wants to know what the guest does.
+pub trait Observer {
+    /// The guest sends a byte on COM1.
+    fn output(&mut self, byte: u8);
+
+    /// An exit and what the VMM does about it.
+    fn exit(&mut self, exit: &RawExit, outcome: &Outcome) {
+        let _ = (exit, outcome);
+    }
+}
+
+/// A virtual machine with one processor.
+#[derive(Debug)]
+pub struct Vm<L> {
+    pmu: Pmu<L>,
+    configuration: Configuration,
+    pmu_error: Option<PmuError>,
+    apic: LocalApic,
+    ioapic: IoApic,
+    ports: Ports,
+    debug: DebugRegisters,
+    statistics: Statistics,
+    history: History,
+    /// The event that the next entry injects.
+    injection: Interruption,
+    timer: PreemptionTimer,
+    /// A PMI that the policy delays until this time.
+    delayed_pmi: Option<u64>,
+}
+
+/// What the VMM knows of the guest between an exit and the next entry.
+struct Processor<'a, V> {
+    vcpu: &'a mut V,
+    registers: Registers,
+    /// The VMM has changed `registers`.
+    changed: bool,
+}
+
+impl<L: PmuLink> Vm<L> {
+    /// A virtual machine whose vPMU the policy domain behind `link` has opened.
+    ///
+    /// # Errors
+    /// [`PmuError`] if the policy domain has no vPMU for it.
+    pub fn new(link: L) -> Result<Self, PmuError> {
+        let mut pmu = Pmu::new(link);
+        let configuration = pmu.open()?;
+        Ok(Self {
+            pmu,
+            configuration,
+            pmu_error: None,
+            apic: LocalApic::new(),
+            ioapic: IoApic::default(),
+            ports: Ports::default(),
+            debug: DebugRegisters::default(),
+            statistics: Statistics::default(),
+            history: History::default(),
+            injection: Interruption::NONE,
+            timer: PreemptionTimer::new(),
+            delayed_pmi: None,
+        })
+    }
+
+    /// What the guest gets of the PMU.
+    pub const fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// What was counted, and why the guest stopped.
+    pub const fn report(&self, stop: StopReason) -> Report<'_> {
+        Report {
+            stop,
+            statistics: &self.statistics,
+            history: &self.history,
+            mode: self.configuration.mode,
+            calls: self.pmu.calls(),
+            unknown_ports: self.ports.unknown(),
+            pmu_error: self.pmu_error,
+        }
+    }
+
+    /// Runs the guest in the state of [`boot`] from `entry_point` on until it stops. `memory_size` in bytes is
+    /// what the guest finds in RDI.
+    pub fn run<V: Vcpu, O: Observer>(
+        &mut self,
+        vcpu: &mut V,
+        observer: &mut O,
+        entry_point: u64,
+        memory_size: u64,
+    ) -> StopReason {
+        boot::write_vmcs(vcpu);
+        let mut registers = Registers::default();
+        registers.set(Gpr::Rdi, memory_size);
+        let mut entry = Entry {
+            rip: entry_point,
+            primary_controls: boot::PRIMARY,
+            injection: Interruption::NONE,
+            completed: false,
+            registers: Some(registers),
+        };
+        loop {
+            match vcpu.enter(&entry) {
+                Return::Exit(exit) => match self.exit(vcpu, observer, &exit) {
+                    Ok(next) => entry = next,
+                    Err(stop) => return stop,
+                },
+                Return::Notified { rip, injection } => {
+                    self.injection = injection;
+                    let primary_controls = self.prepare(vcpu, None);
+                    entry = Entry {
+                        rip,
+                        primary_controls,
+                        injection: self.injection,
+                        completed: false,
+                        registers: None,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Handles one exit: the next entry, or why there is none.
+    fn exit<V: Vcpu, O: Observer>(
+        &mut self,
+        vcpu: &mut V,
+        observer: &mut O,
+        exit: &RawExit,
+    ) -> Result<Entry, StopReason> {
+        self.statistics.exit(exit.reason);
+        self.history.push(exit);
+        self.injection = exit.injection;
+        let mut processor = Processor { vcpu, registers: exit.registers, changed: false };
+        let outcome = self.dispatch(&mut processor, observer, exit);
+        observer.exit(exit, &outcome);
+        let Processor { vcpu, registers, changed } = processor;
+        let mut state = State { rip: exit.rip, rflags: exit.rflags, interruptibility: exit.interruptibility };
+        let mut halt = false;
+        let completed = match outcome {
+            Outcome::Completed(length) => {
+                state.advance(vcpu, length);
+                true
+            }
+            Outcome::Halted(length) => {
+                state.advance(vcpu, length);
+                halt = true;
+                true
+            }
+            Outcome::Again => false,
+            Outcome::Fault(exception) => {
+                self.statistics.faults += 1;
+                self.injection = exception;
+                false
+            }
+            Outcome::Stop(stop) => return Err(stop),
+        };
+        let primary_controls = self.prepare(vcpu, Some(&state));
+        // SDM vol. 3C, 27.6.2: an injected event makes a halted processor active.
+        if halt && !self.injection.is_valid() {
+            if state.rflags & rflags::IF == 0 && !self.apic.nmi_pending() {
+                return Err(StopReason::Halted);
+            }
+            vcpu.write(Field::GuestActivity, activity::HLT);
+        }
+        Ok(Entry {
+            rip: state.rip,
+            primary_controls,
+            injection: self.injection,
+            completed,
+            registers: changed.then_some(registers),
+        })
+    }
+}
+
+/// The part of the guest's state that decides what it accepts.
+struct State {
+    rip: u64,
+    rflags: u64,
+    interruptibility: u32,
+}
+
+impl State {
+    /// The instruction at RIP is done: the one place where RIP advances. Blocking by STI and MOV SS ends with
+    /// it (SDM vol. 3A, 6.8.3), and single-stepping traps after it (SDM vol. 3C, 26.5.2).
+    fn advance<V: Vcpu>(&mut self, vcpu: &mut V, length: u64) {
+        let next = self.rip.wrapping_add(length);
+        let wraps = self.rip <= u64::from(u32::MAX) && next > u64::from(u32::MAX);
+        // Outside 64-bit mode, EIP has 32 bits.
+        self.rip = if wraps && !dispatch::is_long(vcpu) { next & u64::from(u32::MAX) } else { next };
+        let blocking = interruptibility::STI | interruptibility::MOV_SS;
+        if self.interruptibility & blocking != 0 {
+            self.interruptibility &= !blocking;
+            vcpu.write(Field::GuestInterruptibility, u64::from(self.interruptibility));
+        }
+        if self.rflags & rflags::TF != 0 {
+            let pending = vcpu.read(Field::GuestPendingDebug);
+            vcpu.write(Field::GuestPendingDebug, pending | crate::arch::PENDING_DEBUG_BS);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! From an exit to its outcome.
+
+use super::{Observer, Outcome, Processor, Vm};
+use crate::apic::{GeneralProtection, Mode};
+use crate::arch::{Field, Interruption, InterruptionType, cr0, cr4, efer, vector};
+use crate::control::{self, ControlFault};
+use crate::cpuid::{Leaf, cpuid};
+use crate::exit::{IoAccess, RawExit, VmExit};
+use crate::io::IoOutcome;
+use crate::msr::{self, Owner};
+use crate::pmu::{Access, PmuError, PmuLink};
+use crate::registers::{Gpr, low};
+use crate::report::StopReason;
+use crate::vcpu::Vcpu;
+use pmu_api::{OverflowDecision, Privilege};
+
+const GENERAL_PROTECTION: Outcome = Outcome::Fault(Interruption::exception_with_zero_code(vector::GP));
+const UNDEFINED: Outcome = Outcome::Fault(Interruption::exception(vector::UD));
+/// L bit of the CS access rights (SDM vol. 3C, table 25-2).
+const CS_LONG: u64 = 1 << 13;
+
+/// Whether the guest executes 64-bit code.
+pub(super) fn is_long<V: Vcpu>(vcpu: &mut V) -> bool {
+    vcpu.read(Field::GuestEfer) & efer::LMA != 0 && vcpu.read(Field::GuestCsAccessRights) & CS_LONG != 0
+}
+
+impl<L: PmuLink> Vm<L> {
+    pub(super) fn dispatch<V: Vcpu, O: Observer>(
+        &mut self,
+        cpu: &mut Processor<'_, V>,
+        observer: &mut O,
+        exit: &RawExit,
+    ) -> Outcome {
+        let length = exit.instruction_length;
+        match exit.decode() {
+            VmExit::Wrmsr => self.write_msr(cpu, length),
+            VmExit::Rdmsr => self.read_msr(cpu, length),
+            VmExit::Rdpmc => self.rdpmc(cpu, length),
+            VmExit::ExternalInterrupt { .. } => self.pmi(cpu),
+            VmExit::InterruptWindow | VmExit::NmiWindow => Outcome::Again,
+            VmExit::PreemptionTimer => {
+                self.timer_expired(cpu.vcpu);
+                Outcome::Again
+            }
+            VmExit::Cpuid => {
+                self.cpuid(cpu);
+                Outcome::Completed(length)
+            }
+            VmExit::Hlt => Outcome::Halted(length),
+            VmExit::Io(access) => self.io(cpu, observer, access, length),
+            VmExit::ControlRegister(access) => {
+                cpu.changed = true;
+                let done = control::control_register(cpu.vcpu, &mut self.apic, &mut cpu.registers, access);
+                control_outcome(done, length)
+            }
+            VmExit::DebugRegister(access) => {
+                cpu.changed = true;
+                control_outcome(self.debug.access(&mut cpu.registers, access), length)
+            }
+            VmExit::EptViolation(violation) => self.ept_violation(cpu, exit, violation),
+            // SDM vol. 2C, XSETBV: without CR4.OSXSAVE, which CPUID does not offer.
+            VmExit::Xsetbv | VmExit::Undefined => UNDEFINED,
+            // Nothing of the guest's is in a cache that it could see.
+            VmExit::Invd | VmExit::Wbinvd | VmExit::Pause => Outcome::Completed(length),
+            // There is no other processor that could have sent one.
+            VmExit::InitSignal | VmExit::StartupIpi => Outcome::Again,
+            VmExit::ExceptionOrNmi => exception(cpu.vcpu),
+            VmExit::TripleFault => Outcome::Stop(StopReason::TripleFault),
+            VmExit::TaskSwitch => Outcome::Stop(StopReason::Unsupported("task switch")),
+            VmExit::EntryFailure => {
+                Outcome::Stop(StopReason::EntryFailure { error: cpu.vcpu.read(Field::InstructionError) })
+            }
+            VmExit::Unknown(reason) => Outcome::Stop(StopReason::UnknownExit(reason)),
+        }
+    }
+
+    fn cpuid<V: Vcpu>(&self, cpu: &mut Processor<'_, V>) {
+        let apic = self.apic.mode() != Mode::Disabled;
+        let Leaf { eax, ebx, ecx, edx } = cpuid(cpu.registers.low(Gpr::Rax), &self.configuration, apic);
+        for (register, value) in [(Gpr::Rax, eax), (Gpr::Rbx, ebx), (Gpr::Rcx, ecx), (Gpr::Rdx, edx)] {
+            cpu.registers.set(register, u64::from(value));
+        }
+        cpu.changed = true;
+    }
+
+    fn write_msr<V: Vcpu>(&mut self, cpu: &mut Processor<'_, V>, length: u64) -> Outcome {
+        let (number, value) = (cpu.registers.low(Gpr::Rcx), cpu.registers.edx_eax());
+        let done = match msr::owner(number) {
+            Owner::PmuControl => {
+                self.statistics.control_traps += 1;
+                self.write_pmu(number, value)
+            }
+            Owner::PmuData => {
+                self.statistics.data_accesses += 1;
+                self.write_pmu(number, value)
+            }
+            Owner::Apic => self.apic.write_msr(number, value, cpu.vcpu.now()),
+            Owner::Vmm => {
+                let pmu = self.has_pmu();
+                msr::write(cpu.vcpu, &mut self.apic, pmu, number, value)
+            }
+            Owner::None => self.unknown_msr(),
+        };
+        done.map_or(GENERAL_PROTECTION, |()| Outcome::Completed(length))
+    }
+
+    fn read_msr<V: Vcpu>(&mut self, cpu: &mut Processor<'_, V>, length: u64) -> Outcome {
+        let number = cpu.registers.low(Gpr::Rcx);
+        let value = match msr::owner(number) {
+            Owner::PmuControl => {
+                self.statistics.control_reads += 1;
+                self.read_pmu(number)
+            }
+            Owner::PmuData => {
+                self.statistics.data_accesses += 1;
+                self.read_pmu(number)
+            }
+            Owner::Apic => self.apic.read_msr(number, cpu.vcpu.now()),
+            Owner::Vmm => msr::read(cpu.vcpu, &self.apic, self.has_pmu(), number),
+            Owner::None => self.unknown_msr(),
+        };
+        value.map_or(GENERAL_PROTECTION, |value| {
+            cpu.registers.set_edx_eax(value);
+            cpu.changed = true;
+            Outcome::Completed(length)
+        })
+    }
+
+    fn rdpmc<V: Vcpu>(&mut self, cpu: &mut Processor<'_, V>, length: u64) -> Outcome {
+        self.statistics.data_accesses += 1;
+        let [rights, ..] = cpu.vcpu.read(Field::GuestSsAccessRights).to_le_bytes();
+        let protected = cpu.vcpu.read(Field::GuestCr0) & cr0::PE != 0;
+        let allowed = cpu.vcpu.read(Field::GuestCr4) & cr4::PCE != 0;
+        // SDM vol. 3C, table 25-2: the DPL of SS is the CPL.
+        let privilege = Privilege::new(rights >> 5 & 3, protected, allowed);
+        let answer = self.pmu.rdpmc(cpu.registers.low(Gpr::Rcx), privilege);
+        self.answer(answer).map_or(GENERAL_PROTECTION, |value| {
+            cpu.registers.set_edx_eax(value);
+            cpu.changed = true;
+            Outcome::Completed(length)
+        })
+    }
+
+    fn write_pmu(&mut self, number: u32, value: u64) -> Result<(), GeneralProtection> {
+        let answer = self.pmu.write(number, value);
+        self.answer(answer)
+    }
+
+    fn read_pmu(&mut self, number: u32) -> Result<u64, GeneralProtection> {
+        let answer = self.pmu.read(number);
+        self.answer(answer)
+    }
+
+    /// A failure of the policy domain is #GP(0) for the guest; the first one is reported.
+    fn answer<T>(&mut self, answer: Result<Access<T>, PmuError>) -> Result<T, GeneralProtection> {
+        match answer {
+            Ok(Access::Done(value)) => Ok(value),
+            Ok(Access::Fault) => Err(GeneralProtection),
+            Err(error) => {
+                self.pmu_error.get_or_insert(error);
+                Err(GeneralProtection)
+            }
+        }
+    }
+
+    fn pmi<V: Vcpu>(&mut self, cpu: &Processor<'_, V>) -> Outcome {
+        self.statistics.pmi.raised += 1;
+        let decision = if self.configuration.report_overflow {
+            self.pmu.overflow().unwrap_or_else(|error| {
+                self.pmu_error.get_or_insert(error);
+                OverflowDecision::Spurious
+            })
+        } else {
+            OverflowDecision::Deliver
+        };
+        match decision {
+            OverflowDecision::Deliver => self.deliver_pmi(),
+            OverflowDecision::Delay { cycles } if self.delayed_pmi.is_none() => {
+                self.delayed_pmi = Some(cpu.vcpu.now().saturating_add(cycles));
+            }
+            OverflowDecision::Delay { .. } => self.statistics.pmi.lost += 1,
+            OverflowDecision::Spurious => self.statistics.pmi.spurious += 1,
+        }
+        Outcome::Again
+    }
+
+    const fn has_pmu(&self) -> bool {
+        self.configuration.leaf_a[0] & 0xff != 0
+    }
+
+    fn unknown_msr<T>(&mut self) -> Result<T, GeneralProtection> {
+        self.statistics.unknown_msrs += 1;
+        Err(GeneralProtection)
+    }
+
+    fn io<V: Vcpu, O: Observer>(
+        &mut self,
+        cpu: &mut Processor<'_, V>,
+        observer: &mut O,
+        access: IoAccess,
+        length: u64,
+    ) -> Outcome {
+        if access.string {
+            return Outcome::Stop(StopReason::Unsupported("INS and OUTS"));
+        }
+        let outcome = if access.input {
+            self.ports.read(access)
+        } else {
+            self.ports.write(access, cpu.registers.low(Gpr::Rax) & access.mask())
+        };
+        match outcome {
+            IoOutcome::Read(value) => {
+                // SDM vol. 1, 3.4.1.1: a 32-bit result clears the upper half, a smaller one keeps the rest.
+                let mask = u64::from(access.mask());
+                let kept = if access.bytes < 4 { cpu.registers.get(Gpr::Rax) & !mask } else { 0 };
+                cpu.registers.set(Gpr::Rax, kept | u64::from(value) & mask);
+                cpu.changed = true;
+            }
+            IoOutcome::Written => {}
+            IoOutcome::Output(byte) => observer.output(byte),
+            IoOutcome::Exit(code) => return Outcome::Stop(StopReason::Exit(code)),
+            IoOutcome::Shutdown => return Outcome::Stop(StopReason::Shutdown),
+        }
+        Outcome::Completed(length)
+    }
+}
+
+fn control_outcome(done: Result<(), ControlFault>, length: u64) -> Outcome {
+    match done {
+        Ok(()) => Outcome::Completed(length),
+        Err(ControlFault::GeneralProtection) => GENERAL_PROTECTION,
+        Err(ControlFault::Unsupported(what)) => Outcome::Stop(StopReason::Unsupported(what)),
+    }
+}
+
+/// An intercepted exception (SDM vol. 3C, 25.9.2), or an NMI of the host, which the kernel has seen.
+fn exception<V: Vcpu>(vcpu: &mut V) -> Outcome {
+    let event = Interruption(low(vcpu.read(Field::ExitInterruptionInformation)));
+    let delivering = Interruption(low(vcpu.read(Field::IdtVectoringInformation)));
+    match (event.kind(), event.vector()) {
+        (InterruptionType::Nmi, _) => Outcome::Again,
+        (InterruptionType::Exception, vector::AC) if delivering.is_valid() => {
+            Outcome::Stop(StopReason::Delivery(delivering))
+        }
+        (InterruptionType::Exception, vector::AC) => {
+            Outcome::Fault(Interruption::exception_with_zero_code(vector::AC))
+        }
+        (InterruptionType::Exception, vector::MC) => Outcome::Stop(StopReason::MachineCheck),
+        _ => Outcome::Stop(StopReason::Delivery(event)),
+    }
+}

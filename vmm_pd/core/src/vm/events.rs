@@ -1,0 +1,129 @@
+//! What the next entry injects, and the timer that ends it.
+
+use super::{State, Vm};
+use crate::apic::Pmi;
+use crate::arch::{Field, Interruption, interruptibility, pin, primary, rflags};
+use crate::boot;
+use crate::pmu::PmuLink;
+use crate::vcpu::Vcpu;
+
+impl<L: PmuLink> Vm<L> {
+    /// Chooses the event to inject, arms the preemption timer, and returns the primary controls with the
+    /// windows that are needed. Without a `state` (the guest ran on since the last exit) nothing new is injected.
+    pub(super) fn prepare<V: Vcpu>(&mut self, vcpu: &mut V, state: Option<&State>) -> u64 {
+        self.timers(vcpu);
+        if let Some(state) = state.filter(|_| !self.injection.is_valid()) {
+            self.choose(state);
+        }
+        let mut controls = boot::PRIMARY;
+        if self.apic.pending().is_some() {
+            controls |= primary::INTERRUPT_WINDOW;
+        }
+        if self.apic.nmi_pending() {
+            let sti = state.is_some_and(|s| s.interruptibility & interruptibility::STI != 0);
+            // SDM vol. 3C, 26.2: whether blocking by STI holds an NMI window back is up to the processor; the
+            // interrupt window comes right after it.
+            controls |= if sti { primary::INTERRUPT_WINDOW } else { primary::NMI_WINDOW };
+        }
+        controls
+    }
+
+    /// An NMI before an interrupt (SDM vol. 3A, table 6-2).
+    fn choose(&mut self, state: &State) {
+        let blocking = state.interruptibility & (interruptibility::STI | interruptibility::MOV_SS);
+        let nmi_blocking = state.interruptibility & (interruptibility::NMI | interruptibility::SMI);
+        if self.apic.nmi_pending() && blocking == 0 && nmi_blocking == 0 {
+            self.apic.acknowledge_nmi();
+            self.injection = Interruption::nmi();
+        } else if let Some(vector) = self.apic.pending()
+            && blocking == 0
+            && state.rflags & rflags::IF != 0
+        {
+            self.apic.acknowledge(vector);
+            self.injection = Interruption::external(vector);
+        }
+    }
+
+    /// Lets timers that have run out act, and arms the preemption timer for the next one.
+    fn timers<V: Vcpu>(&mut self, vcpu: &mut V) {
+        if self.deadline().is_some() {
+            let now = vcpu.now();
+            self.apic.tick(now);
+            if self.delayed_pmi.is_some_and(|time| time <= now) {
+                self.delayed_pmi = None;
+                self.deliver_pmi();
+            }
+        }
+        let deadline = self.deadline();
+        self.timer.arm(vcpu, deadline);
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        match (self.apic.deadline(), self.delayed_pmi) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The PMI reaches the guest's local APIC.
+    pub(super) fn deliver_pmi(&mut self) {
+        let counts = &mut self.statistics.pmi;
+        match self.apic.performance_interrupt() {
+            Pmi::Delivered => counts.delivered += 1,
+            Pmi::Merged => counts.lost += 1,
+            Pmi::Masked => counts.spurious += 1,
+        }
+    }
+
+    /// The preemption timer ran out.
+    pub(super) fn timer_expired<V: Vcpu>(&mut self, vcpu: &V) {
+        self.timer.expired(vcpu.now());
+    }
+}
+
+/// The VMX-preemption timer (SDM vol. 3C, 26.5.1). It counts at the rate of the TSC shifted right by a number
+/// of bits that user level cannot read (IA32_VMX_MISC 4:0): it is learnt from how long the timer took.
+#[derive(Debug)]
+pub(super) struct PreemptionTimer {
+    active: bool,
+    shift: u32,
+    started: u64,
+    value: u64,
+}
+
+/// The shift of most processors; the first guess.
+const SHIFT: u32 = 5;
+/// Shortest run in ticks from which the rate can be learnt: the entry and the exit are small beside it.
+const LEARN: u64 = 1 << 16;
+
+impl PreemptionTimer {
+    pub const fn new() -> Self {
+        Self { active: false, shift: SHIFT, started: 0, value: 0 }
+    }
+
+    fn arm<V: Vcpu>(&mut self, vcpu: &mut V, deadline: Option<u64>) {
+        let Some(deadline) = deadline else {
+            if self.active {
+                vcpu.write(Field::PinControls, pin::VIRTUAL_NMIS);
+                self.active = false;
+            }
+            return;
+        };
+        if !self.active {
+            vcpu.write(Field::PinControls, pin::VIRTUAL_NMIS | pin::PREEMPTION_TIMER);
+            self.active = true;
+        }
+        self.started = vcpu.now();
+        let ticks = deadline.saturating_sub(self.started) >> self.shift;
+        self.value = ticks.min(u64::from(u32::MAX));
+        vcpu.write(Field::PreemptionTimer, self.value);
+    }
+
+    fn expired(&mut self, now: u64) {
+        if self.value >= LEARN {
+            let cycles = now.saturating_sub(self.started) / self.value;
+            // It took at least 2^shift cycles for each tick; the smallest such number that was seen is right.
+            self.shift = cycles.checked_ilog2().map_or(self.shift, |shift| shift.min(self.shift));
+        }
+    }
+}
