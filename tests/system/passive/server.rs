@@ -6,7 +6,7 @@
 
 use core::ptr::NonNull;
 use sel4_microkit::{
-    Channel, Handler, Infallible, MessageInfo, get_mr, memory_region_symbol, pd_is_passive,
+    Channel, Handler, Infallible, MessageInfo, debug_println, get_mr, memory_region_symbol, pd_is_passive,
     protection_domain, set_mr,
 };
 
@@ -16,6 +16,7 @@ struct Server {
 
 #[protection_domain]
 fn init() -> impl Handler {
+    debug_println!("first line");
     assert!(pd_is_passive());
     Server { runs: memory_region_symbol!(log_vaddr: *mut u64) }
 }

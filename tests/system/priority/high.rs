@@ -6,7 +6,7 @@
 mod log;
 
 use log::{Log, Word};
-use sel4_microkit::{ChannelSet, Handler, Infallible, protection_domain};
+use sel4_microkit::{ChannelSet, Handler, Infallible, debug_println, protection_domain};
 
 /// Reads of the page: several time slices (10 ms each) on any machine that the tests use.
 const READS: u64 = 20_000_000;
@@ -15,6 +15,7 @@ struct High(Log);
 
 #[protection_domain]
 fn init() -> impl Handler {
+    debug_println!("first line");
     High(Log::new())
 }
 

@@ -9,6 +9,7 @@
 
 mod boot;
 pub mod freestanding;
+pub mod refusals;
 pub mod system_tests;
 
 pub use boot::ran_to_end;

@@ -1,6 +1,6 @@
 //! `test`: every test of the project, as named steps.
 
-use crate::image::system_tests;
+use crate::image::{refusals, system_tests};
 use crate::process::{Failure, Outcome, run};
 use crate::workspace::cargo;
 use crate::{check, setup};
@@ -28,6 +28,11 @@ const STEPS: &[Step] = &[
     Step { name: "setup", shows: "every tool is installed", run: setup::setup },
     Step { name: "check", shows: "format, lints, documentation, dependency rules", run: check::check },
     Step { name: "host", shows: "unit and property tests on the host", run: host },
+    Step {
+        name: "image-refusals",
+        shows: "a wrong system description is refused with file, line and reason",
+        run: refusals::refused,
+    },
     Step { name: "system-qemu", shows: "images of protection domains, in QEMU", run: system_tests::in_qemu },
     Step {
         name: "system-bochs",
