@@ -33,6 +33,8 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"PMUPOLCY");
 pub const FORMAT: u64 = 1;
 /// Words before the first record.
 pub const HEADER_WORDS: usize = 8;
+/// The word that holds the checksum.
+pub const CHECKSUM_WORD: usize = 3;
 /// Where the part that the checksum covers begins.
 pub const COVERED_FROM: usize = 4;
 /// The channel word of a policy without a manager.

@@ -6,6 +6,7 @@ mod doctor;
 mod image;
 mod kernel;
 mod machine;
+mod policy;
 mod process;
 mod setup;
 mod test;
@@ -37,6 +38,9 @@ enum Command {
     Kernel(kernel::Arguments),
     /// Build a bootable image from a system description
     Image(image::Arguments),
+    /// Check or compile a policy file
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Run every test: host, simulated machine, images, specification
     Test(test::Arguments),
     /// Start the simulated machine
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Command::Check => check::check(),
         Command::Kernel(arguments) => kernel::kernel(&arguments),
         Command::Image(arguments) => image::image(&arguments),
+        Command::Policy(command) => policy::policy(&command),
         Command::Test(arguments) => test::test(&arguments),
         Command::Machine(command) => machine::machine(&command),
     };
