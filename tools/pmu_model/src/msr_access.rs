@@ -8,7 +8,7 @@ use crate::msr::{
     IA32_PERF_GLOBAL_STATUS_SET, IA32_PERFEVTSEL0, IA32_PMC0,
 };
 use crate::pmu::{CTR_FRZ, Pmu};
-use crate::registers::{DebugCtl, FixedCtrCtrl, FixedField, PerfEvtSel};
+use crate::registers::{DebugCtl, FixedCtrCtrl, FixedField, PerfCapabilities, PerfEvtSel};
 
 /// Why an access to an MSR has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,8 @@ impl Pmu {
         let (register, exists) = if let Some(i) = index(msr, IA32_PMC0, MAX_GP) {
             (Register::Pmc(i), i < self.geometry.gp_counters())
         } else if let Some(i) = index(msr, IA32_A_PMC0, MAX_GP) {
-            let exists = i < self.geometry.gp_counters() && self.capabilities.full_width_write();
+            let full_width = self.capabilities.is_some_and(PerfCapabilities::full_width_write);
+            let exists = i < self.geometry.gp_counters() && full_width;
             (Register::FullWidthPmc(i), exists)
         } else if let Some(i) = index(msr, IA32_PERFEVTSEL0, MAX_GP) {
             (Register::EvtSel(i), i < self.geometry.gp_counters())
@@ -71,7 +72,7 @@ impl Pmu {
         } else {
             match msr {
                 IA32_FIXED_CTR_CTRL => (Register::FixedCtrl, version >= 2),
-                IA32_PERF_CAPABILITIES => (Register::Capabilities, true),
+                IA32_PERF_CAPABILITIES => (Register::Capabilities, self.capabilities.is_some()),
                 IA32_DEBUGCTL => (Register::DebugCtl, true),
                 IA32_PERF_GLOBAL_STATUS => (Register::Status, version >= 2),
                 IA32_PERF_GLOBAL_CTRL => (Register::Ctrl, version >= 2),
@@ -95,7 +96,7 @@ impl Pmu {
             Register::EvtSel(i) => self.evtsel[i].0,
             Register::Fixed(i) => self.fixed[i].value,
             Register::FixedCtrl => self.fixed_ctrl.0,
-            Register::Capabilities => self.capabilities.0,
+            Register::Capabilities => self.capabilities.unwrap_or_default().0,
             Register::DebugCtl => self.debugctl.0,
             Register::Status => self.global_status,
             Register::Ctrl => self.global_ctrl,
@@ -105,17 +106,23 @@ impl Pmu {
         })
     }
 
+    /// Whether WRMSR would succeed.
+    ///
+    /// # Errors
+    /// As [`Pmu::wrmsr`].
+    pub fn check_wrmsr(&self, msr: u32, value: u64) -> Result<(), MsrError> {
+        let register = self.register(msr)?;
+        if self.accepts(register, value) { Ok(()) } else { Err(MsrError::GeneralProtection) }
+    }
+
     /// WRMSR. A refused write changes nothing.
     ///
     /// # Errors
     /// As [`Pmu::rdmsr`], and [`MsrError::GeneralProtection`] for a reserved bit, a value wider than the
     /// counter and a read-only register.
     pub fn wrmsr(&mut self, msr: u32, value: u64) -> Result<(), MsrError> {
-        let register = self.register(msr)?;
-        if !self.accepts(register, value) {
-            return Err(MsrError::GeneralProtection);
-        }
-        match register {
+        self.check_wrmsr(msr, value)?;
+        match self.register(msr)? {
             // SDM 20.2.1.1: the write has 32 bits, which are sign-extended to the counter's width.
             Register::Pmc(i) => self.gp[i].value = sign_extend(value) & self.geometry.gp_mask(),
             Register::FullWidthPmc(i) => self.gp[i].value = value,

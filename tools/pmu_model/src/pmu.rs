@@ -41,7 +41,7 @@ pub struct Observed {
 #[derive(Clone, Debug)]
 pub struct Pmu {
     pub(crate) geometry: Geometry,
-    pub(crate) capabilities: PerfCapabilities,
+    pub(crate) capabilities: Option<PerfCapabilities>,
     pub(crate) gp: [Counter; MAX_GP],
     pub(crate) evtsel: [PerfEvtSel; MAX_GP],
     pub(crate) fixed: [Counter; MAX_FIXED],
@@ -56,9 +56,10 @@ pub struct Pmu {
 
 impl Pmu {
     /// A PMU as it is after power-up (SDM vol. 3A, table 10-1): everything 0, but IA32_PERF_GLOBAL_CTRL has
-    /// the bits of the general-purpose counters set (vol. 4, table 2-2).
+    /// the bits of the general-purpose counters set (vol. 4, table 2-2). `capabilities` is `None` where CPUID
+    /// leaf 1 ECX.PDCM is clear.
     #[must_use]
-    pub fn new(geometry: Geometry, capabilities: PerfCapabilities) -> Self {
+    pub fn new(geometry: Geometry, capabilities: Option<PerfCapabilities>) -> Self {
         let mut pmu = Self {
             geometry,
             capabilities,
@@ -81,6 +82,12 @@ impl Pmu {
     #[must_use]
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// IA32_PERF_CAPABILITIES, if CPUID leaf 1 says that it exists (ECX.PDCM).
+    #[must_use]
+    pub fn capabilities(&self) -> Option<PerfCapabilities> {
+        self.capabilities
     }
 
     /// Until when events may be summed. Valid until the next call of a method that takes `&mut self`.

@@ -1,0 +1,352 @@
+//! A processor of Bochs with its PMU: what each hook means for the two.
+
+use crate::bochs::{Cpu, Functions};
+use crate::other_msrs::OtherMsrs;
+use crate::processor::{Processor, Transition};
+use crate::settings::Settings;
+use pmu_model::{ExitLoads, GeneralProtection, Geometry, GuestLoads, Lvtpc, MsrError, PerfCapabilities};
+
+/// VMCS fields and control bits (SDM vol. 3D, appendix B; vol. 3C, 25.7.1 and 25.8.1).
+mod vmcs {
+    pub const PROCESSOR_CONTROLS: u32 = 0x4002;
+    pub const RDPMC_EXITING: u32 = 1 << 11;
+    pub const EXIT_CONTROLS: u32 = 0x400C;
+    pub const EXIT_SAVE_DEBUG: u32 = 1 << 2;
+    pub const EXIT_LOAD_GLOBAL_CTRL: u32 = 1 << 12;
+    pub const EXIT_SAVE_GLOBAL_CTRL: u32 = 1 << 30;
+    pub const ENTRY_CONTROLS: u32 = 0x4012;
+    pub const ENTRY_LOAD_DEBUG: u32 = 1 << 2;
+    pub const ENTRY_LOAD_GLOBAL_CTRL: u32 = 1 << 13;
+    pub const GUEST_DEBUGCTL: u32 = 0x2802;
+    pub const GUEST_GLOBAL_CTRL: u32 = 0x2808;
+    pub const HOST_GLOBAL_CTRL: u32 = 0x2C04;
+    pub const GUEST_RFLAGS: u32 = 0x6820;
+    pub const HOST_RIP: u32 = 0x6C16;
+}
+
+/// Fails the checks of the host state: no canonical address.
+const INVALID_HOST_RIP: u64 = 0x5555_5555_5555_5555;
+/// Fails the checks of the guest state: bit 1 must be 1.
+const INVALID_GUEST_RFLAGS: u64 = 0;
+/// Bit 31 of an exit reason: the VM entry failed.
+const ENTRY_FAILURE: u32 = 1 << 31;
+/// IA32_APIC_BASE.
+const IA32_APIC_BASE: u32 = 0x1B;
+
+/// What an MSR or RDPMC access does: `None` means that Bochs decides.
+pub type Access<T> = Option<Result<T, GeneralProtection>>;
+
+/// A processor and its PMU.
+pub struct Unit {
+    /// Bochs's processor.
+    pub cpu: &'static Cpu,
+    /// The PMU and what feeds it.
+    pub processor: Processor,
+    other: OtherMsrs,
+    /// Cycles to charge when the running instruction completes.
+    charge_on_completion: u32,
+    /// RIP after the running REP instruction.
+    repeat_end: Option<u64>,
+    /// An MSR list may be at work: WRMSR is not an instruction's.
+    in_transition: bool,
+    /// A VMCS field with an invalid value that makes the running VM entry fail, and its own value.
+    spoiled: Option<(u32, u64)>,
+    interrupt_mask_due: bool,
+    interrupts_due: u32,
+    exit_charge_due: bool,
+    boundary: bool,
+    restart: bool,
+    attention: bool,
+}
+
+impl Unit {
+    /// A processor after power-up.
+    pub fn new(
+        cpu: &'static Cpu,
+        geometry: Geometry,
+        capabilities: Option<PerfCapabilities>,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            cpu,
+            processor: Processor::new(geometry, capabilities, settings),
+            other: OtherMsrs::new(),
+            charge_on_completion: 0,
+            repeat_end: None,
+            in_transition: false,
+            spoiled: None,
+            interrupt_mask_due: false,
+            interrupts_due: 0,
+            exit_charge_due: false,
+            boundary: false,
+            restart: false,
+            attention: false,
+        }
+    }
+
+    /// The number of complete slots at which [`Unit::after_instruction`] must be called.
+    pub fn wake(&self) -> u64 {
+        if self.attention { 0 } else { self.processor.wake() }
+    }
+
+    /// Whether [`Unit::before_instruction`] must be called before the next instruction.
+    pub fn at_boundary(&self) -> bool {
+        self.boundary
+    }
+
+    /// An instruction, or an iteration of a REP instruction, completed.
+    pub fn after_instruction(&mut self, functions: &Functions) {
+        let slot = self.cpu.slot();
+        let now = slot + 1;
+        self.attention = false;
+        if self.repeat_end.take().is_some_and(|end| end != self.cpu.instruction_pointer()) {
+            self.processor.abandon_slot(slot);
+        }
+        if self.in_transition {
+            self.entry_returned(functions, slot);
+        }
+        self.processor.charge(std::mem::take(&mut self.charge_on_completion), now);
+        if now >= self.processor.wake() {
+            self.processor.sync(now);
+        }
+        self.processor.set_ring(self.cpu.privilege(), now);
+        self.deliver_pmi(functions, now);
+    }
+
+    /// An instruction begins after an event that is none: a fault, an interrupt, a VM exit, a reset.
+    pub fn before_instruction(&mut self, functions: &Functions) {
+        let now = self.cpu.slot();
+        self.boundary = false;
+        if std::mem::take(&mut self.restart) {
+            self.processor.restart(now);
+        }
+        self.charge_on_completion = 0;
+        self.repeat_end = None;
+        self.in_transition = false;
+        self.processor.complete_exit(self.cpu.privilege());
+        self.processor.set_ring(self.cpu.privilege(), now);
+        if std::mem::take(&mut self.interrupt_mask_due) && self.cpu.in_guest() {
+            self.cpu.update_interrupt_mask(functions);
+        }
+        if std::mem::take(&mut self.exit_charge_due) {
+            self.processor.charge(self.processor.costs.vm_exit, now);
+        }
+        for _ in 0..std::mem::take(&mut self.interrupts_due) {
+            self.processor.charge(self.processor.costs.interrupt, now);
+        }
+        self.deliver_pmi(functions, now);
+    }
+
+    fn deliver_pmi(&mut self, functions: &Functions, now: u64) {
+        if !self.processor.pmi_due(now) {
+            return;
+        }
+        let mut lvtpc = Lvtpc(self.cpu.lvtpc());
+        if let Some(delivery) = self.processor.deliver_pmi(&mut lvtpc, now) {
+            self.cpu.set_lvtpc(lvtpc.0);
+            self.cpu.interrupt(functions, delivery);
+        }
+    }
+
+    /// One iteration of a REP instruction was executed.
+    pub fn repeat_iteration(&mut self) {
+        self.repeat_end = Some(self.cpu.instruction_pointer());
+        self.attention = true;
+    }
+
+    /// A power-up reset.
+    pub fn power_up(&mut self) {
+        self.processor.reset(self.cpu.slot());
+        self.other = OtherMsrs::new();
+        self.spoiled = None;
+        self.restart = true;
+        self.boundary = true;
+    }
+
+    /// A fault or trap is raised; Bochs abandons what it does.
+    pub fn exception(&mut self, functions: &Functions) {
+        let slot = self.cpu.slot();
+        if self.cpu.in_guest() {
+            // The event that a VM entry injects faulted: the entry itself succeeded.
+            self.entry_succeeded(slot);
+        }
+        self.restore_spoiled(functions);
+        self.processor.abandon_slot(slot);
+        self.boundary = true;
+    }
+
+    /// An external interrupt or NMI is delivered.
+    pub fn hardware_interrupt(&mut self) {
+        self.interrupts_due += 1;
+        self.boundary = true;
+    }
+
+    /// VMLAUNCH or VMRESUME begins.
+    pub fn entry_begins(&mut self, functions: &Functions) {
+        if !self.cpu.can_enter() {
+            return;
+        }
+        let cpu = self.cpu;
+        let slot = cpu.slot();
+        let controls = cpu.vmread32(functions, vmcs::ENTRY_CONTROLS);
+        let read_if = |bit, field| (controls & bit != 0).then(|| cpu.vmread64(functions, field));
+        let guest = GuestLoads {
+            perf_global_ctrl: read_if(vmcs::ENTRY_LOAD_GLOBAL_CTRL, vmcs::GUEST_GLOBAL_CTRL),
+            debugctl: read_if(vmcs::ENTRY_LOAD_DEBUG, vmcs::GUEST_DEBUGCTL),
+        };
+        let host = self.host_loads(functions);
+        if self.processor.pmu.check_host_state(&host).is_err() {
+            self.spoil(functions, vmcs::HOST_RIP, INVALID_HOST_RIP);
+        } else if self.processor.pmu.check_guest_state(&guest).is_err() {
+            self.spoil(functions, vmcs::GUEST_RFLAGS, INVALID_GUEST_RFLAGS);
+        }
+        self.processor.charge(self.processor.costs.vm_entry, slot);
+        self.processor.sync(slot);
+        self.processor.transition = Transition::Entering(guest);
+        self.in_transition = true;
+        self.attention = true;
+    }
+
+    fn host_loads(&self, functions: &Functions) -> ExitLoads {
+        let controls = self.cpu.vmread32(functions, vmcs::EXIT_CONTROLS);
+        let load = controls & vmcs::EXIT_LOAD_GLOBAL_CTRL != 0;
+        ExitLoads { perf_global_ctrl: load.then(|| self.cpu.vmread64(functions, vmcs::HOST_GLOBAL_CTRL)) }
+    }
+
+    /// Makes the VM entry fail as it would for a PMU field that Bochs does not check.
+    fn spoil(&mut self, functions: &Functions, field: u32, value: u64) {
+        self.spoiled = Some((field, self.cpu.vmread64(functions, field)));
+        self.cpu.vmwrite64(functions, field, value);
+    }
+
+    fn restore_spoiled(&mut self, functions: &Functions) {
+        if let Some((field, value)) = self.spoiled.take() {
+            self.cpu.vmwrite64(functions, field, value);
+        }
+    }
+
+    /// The VM-entry instruction returned: it succeeded, or it was VMfail.
+    fn entry_returned(&mut self, functions: &Functions, slot: u64) {
+        self.restore_spoiled(functions);
+        if self.cpu.in_guest() {
+            self.entry_succeeded(slot);
+            self.cpu.update_interrupt_mask(functions);
+            self.interrupt_mask_due = false;
+        } else if matches!(self.processor.transition, Transition::Entering(_)) {
+            self.processor.transition = Transition::None;
+        }
+        self.in_transition = false;
+    }
+
+    fn entry_succeeded(&mut self, slot: u64) {
+        if matches!(self.processor.transition, Transition::Entering(_)) {
+            self.processor.complete_entry(slot);
+            self.interrupt_mask_due = true;
+            self.boundary = true;
+        }
+    }
+
+    /// A VM exit begins, before it saves anything; or a VM entry fails with an exit reason.
+    pub fn vm_exit(&mut self, functions: &Functions, reason: u32) {
+        let slot = self.cpu.slot();
+        self.restore_spoiled(functions);
+        let entry_failed = reason & ENTRY_FAILURE != 0;
+        if !entry_failed {
+            self.entry_succeeded(slot);
+        }
+        let host = self.host_loads(functions);
+        self.processor.begin_exit(reason, slot, host);
+        if !entry_failed {
+            let controls = self.cpu.vmread32(functions, vmcs::EXIT_CONTROLS);
+            let saved = self.processor.pmu.saved_state();
+            if controls & vmcs::EXIT_SAVE_GLOBAL_CTRL != 0 {
+                self.cpu.vmwrite64(functions, vmcs::GUEST_GLOBAL_CTRL, saved.perf_global_ctrl);
+            }
+            if controls & vmcs::EXIT_SAVE_DEBUG != 0 {
+                self.cpu.vmwrite64(functions, vmcs::GUEST_DEBUGCTL, saved.debugctl);
+            }
+        }
+        self.exit_charge_due = true;
+        self.in_transition = true;
+        self.boundary = true;
+    }
+
+    /// WRMSR, or an entry of an MSR-load list, begins; every check of privilege and bitmaps has passed.
+    pub fn wrmsr_begins(&mut self, msr: u32, value: u64) {
+        if msr == IA32_APIC_BASE {
+            self.cpu.allow_apic_enable(value);
+        }
+        if !self.in_transition {
+            let pmu = self.processor.pmu.check_wrmsr(msr, value) != Err(MsrError::NotPmu);
+            let costs = &self.processor.costs;
+            let cost = if pmu { costs.wrmsr_pmu } else { costs.wrmsr_other };
+            self.processor.charge(cost, self.cpu.slot());
+        }
+    }
+
+    /// RDMSR begins.
+    pub fn rdmsr_begins(&mut self) {
+        self.charge_on_completion = self.processor.costs.rdmsr;
+        self.attention |= self.charge_on_completion > 0;
+    }
+
+    /// An MSR list of a VM entry or exit has come to its turn: the registers of the other side are loaded.
+    fn reach_msr_list(&mut self, slot: u64) {
+        if self.in_transition {
+            self.entry_succeeded(slot);
+            if !self.cpu.in_guest() {
+                self.processor.complete_exit(self.cpu.privilege());
+            }
+        }
+    }
+
+    /// Reads an MSR that Bochs does not have.
+    pub fn rdmsr(&mut self, msr: u32) -> Access<u64> {
+        let slot = self.cpu.slot();
+        self.reach_msr_list(slot);
+        self.processor.sync(slot);
+        match self.processor.pmu.rdmsr(msr) {
+            Ok(value) => Some(Ok(value)),
+            Err(MsrError::GeneralProtection) => Some(Err(GeneralProtection)),
+            Err(MsrError::NotPmu) => self.other.rdmsr(msr, self.processor.cycles()).map(Ok),
+        }
+    }
+
+    /// Writes an MSR that Bochs does not have.
+    pub fn wrmsr(&mut self, msr: u32, value: u64) -> Access<()> {
+        let slot = self.cpu.slot();
+        self.reach_msr_list(slot);
+        match self.processor.pmu.check_wrmsr(msr, value) {
+            Ok(()) => {
+                // WRMSR itself retires before what it writes is in force; an entry of a list is no instruction.
+                self.processor.sync(if self.in_transition { slot } else { slot + 1 });
+                Some(self.processor.pmu.wrmsr(msr, value).map_err(|_| GeneralProtection))
+            }
+            Err(MsrError::GeneralProtection) => Some(Err(GeneralProtection)),
+            Err(MsrError::NotPmu) => {
+                self.processor.sync(slot);
+                let written = self.other.wrmsr(msr, value, self.processor.cycles());
+                written.map(|result| result.map_err(|_| GeneralProtection))
+            }
+        }
+    }
+
+    /// RDPMC. `None` where it faults for its privilege or exits, which Bochs does right.
+    pub fn rdpmc(&mut self, functions: &Functions) -> Access<()> {
+        let exits = || {
+            let controls = self.cpu.vmread32(functions, vmcs::PROCESSOR_CONTROLS);
+            controls & vmcs::RDPMC_EXITING != 0
+        };
+        let allowed = self.cpu.privilege() == 0 || self.cpu.user_rdpmc();
+        if !allowed || (self.cpu.in_guest() && exits()) {
+            return None;
+        }
+        self.processor.sync(self.cpu.slot());
+        let ecx = u32::try_from(self.cpu.counter_register() & 0xFFFF_FFFF).unwrap_or(0);
+        Some(self.processor.pmu.rdpmc(ecx).map(|value| {
+            self.cpu.set_edx_eax(value);
+            self.charge_on_completion = self.processor.costs.rdpmc;
+            self.attention |= self.charge_on_completion > 0;
+        }))
+    }
+}
