@@ -10,6 +10,8 @@ use std::path::Path;
 const ADDRESS: &str = "distribution_address";
 /// The initialiser's variable for the distribution's number of bytes.
 const SIZE: &str = "distribution_size";
+/// The initialiser's variable for how it prints.
+const KERNEL_PRINTS: &str = "kernel_prints";
 
 const HEADER_SIZE: u64 = 64;
 const PROGRAM_HEADER_SIZE: u64 = 56;
@@ -18,7 +20,7 @@ const PROGRAM_HEADER_SIZE: u64 = 56;
 /// initialiser's segments and one more, page-aligned, with the distribution.
 ///
 /// # Errors
-/// The file is no program for x86-64, or has not the two variables that say where the distribution is.
+/// The file is no program for x86-64, or has not the variables that say where the distribution is and how to print.
 pub fn boot_module(initialiser: &Path, distribution: &Distribution) -> Result<Vec<u8>, Error> {
     let data = distribution.encode();
     let mut program = Program::read(initialiser, None)?;
@@ -26,6 +28,7 @@ pub fn boot_module(initialiser: &Path, distribution: &Distribution) -> Result<Ve
     let address = end.next_multiple_of(SMALL_PAGE);
     program.set_word(ADDRESS, address)?;
     program.set_word(SIZE, data.len() as u64)?;
+    program.set_word(KERNEL_PRINTS, distribution.kernel_prints.into())?;
     let size = data.len() as u64;
     program.segments.push(crate::program::Segment { address, size, data, write: false });
     Ok(elf(&program))

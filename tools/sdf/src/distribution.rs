@@ -14,6 +14,9 @@ pub struct Distribution {
     pub slots: Vec<Slot>,
     /// What frames hold at the start.
     pub fills: Vec<Fill>,
+    /// Whether the system is made for a kernel with the debug print system call. Not encoded: the boot module
+    /// says it to the initialiser.
+    pub kernel_prints: bool,
 }
 
 /// An object with its name.

@@ -129,18 +129,18 @@ impl<'a> View<'a> {
     }
 
     /// All objects with their ids.
-    pub fn objects(&self) -> impl Iterator<Item = (ObjectId, Object)> + 'a {
+    pub fn objects(&self) -> impl Iterator<Item = (ObjectId, Object)> + use<'a> {
         let records = self.objects.chunks_exact(OBJECT_SIZE);
         (0..).map(ObjectId).zip(records.filter_map(decode_object))
     }
 
     /// All slots, in the order in which they are to be filled.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> + 'a {
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + use<'a> {
         self.slots.chunks_exact(SLOT_SIZE).filter_map(decode_slot)
     }
 
     /// All fills, those of one frame one after the other.
-    pub fn fills(&self) -> impl Iterator<Item = Fill<'a>> + 'a {
+    pub fn fills(&self) -> impl Iterator<Item = Fill<'a>> + use<'a> {
         let bytes = self.bytes;
         self.fills.chunks_exact(FILL_SIZE).filter_map(|record| decode_fill(record, bytes))
     }

@@ -35,7 +35,7 @@ pub(crate) fn build(
     search: &[PathBuf],
     options: &Options,
 ) -> Result<Distribution, Error> {
-    let mut distribution = Distribution::default();
+    let mut distribution = Distribution { kernel_prints: options.kernel_prints, ..Distribution::default() };
     let regions = regions(system, &mut distribution);
     let faults = distribution.object("ep_fault_monitor", Object::Endpoint);
     let mut builder = Builder { system, file, distribution, regions, faults, domains: Vec::new() };

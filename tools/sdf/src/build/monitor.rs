@@ -23,6 +23,7 @@ pub(super) fn add(builder: &mut Builder<'_>, options: &Options) -> Result<(), Er
         name
     });
     program.set_if_present("pd_names", &names.collect::<Vec<u8>>())?;
+    program.set_word("kernel_prints", options.kernel_prints.into())?;
     program.set_word("pd_names_len", domains.len() as u64)?;
 
     let d = &mut builder.distribution;
