@@ -243,7 +243,8 @@ fn enumerators(step: &Step<'_>, header: &str, start: &str) -> Result<Vec<String>
     Ok(body
         .split(',')
         .map(|entry| entry.split('=').next().unwrap_or_default().trim().to_owned())
-        .filter(|name| !name.is_empty() && !(name.starts_with('n') && name.ends_with("Labels")))
+        .filter(|name| !name.is_empty())
+        .filter(|name| !(name.starts_with('n') && name.ends_with("Labels")))
         .collect())
 }
 

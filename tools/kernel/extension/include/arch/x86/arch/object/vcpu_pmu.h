@@ -2,12 +2,22 @@
 
 /*
  * The PMU extension: what user level and the rest of the kernel see of it.
+ *
+ * A VCPU has a PMU context: selectors, fixed control, counters, status. Its IA32_PERF_GLOBAL_CTRL is in the
+ * VMCS: VM entry loads it, VM exit saves it and loads 0 (SDM 27.3.2.1, 28.3.1, 28.5.1), so outside a guest
+ * nothing counts. The processor's registers hold the context of the VCPU that ran last among those with a PMU
+ * (the owner); they change hands when another of those is about to run, and only then.
+ *
+ * Section numbers are those of the SDM, revision 325462-083.
  */
 
 #ifndef __ARCH_OBJECT_VCPU_PMU_H
 #define __ARCH_OBJECT_VCPU_PMU_H
 
 #include <config.h>
+#include <types.h>
+#include <api/failures.h>
+#include <util.h>
 
 /* Argument of X86VCPUPmuSetMode. */
 #define PMU_MODE_OFF        0   /* RDPMC and every PMU MSR exit, nothing counts */
@@ -18,10 +28,97 @@
 /* Results of X86VCPUPmuGetGeometry: CPUID leaf 0xA, IA32_PERF_CAPABILITIES, flags. */
 #define PMU_GEOMETRY_WORDS  6
 #define PMU_FLAG_SAVE_GLOBAL_CTRL 1     /* VM exits can save IA32_PERF_GLOBAL_CTRL */
+#define PMU_FLAG_USABLE           2     /* modes other than off are accepted */
 
 /* The message register of VMEnter that says what the VMM completed for the guest, and its bits. */
 #define PMU_COMPLETED_MR            3
 #define PMU_COMPLETED_INSTRUCTION   1
-#define PMU_COMPLETED_BRANCH        2
+#define PMU_COMPLETED_BRANCH        2   /* only together with the instruction */
+
+/* As many as the MSR numbers leave room for (SDM volume 4, table 2-2). */
+#define PMU_MAX_GP      8
+#define PMU_MAX_FIXED   16
+
+/* Bits of IA32_DEBUGCTL that a VMM may set for its guest: BTF and RTM. The others record branches, drive or
+ * freeze the PMU (SDM 18.4.1). */
+#define PMU_DEBUGCTL_RUN (BIT(1) | BIT(15))
+
+typedef struct vcpu_pmu {
+    word_t mode;
+    bool_t pmi;                         /* a PMI that the VMM has not been told of */
+    word_t primary_set, primary_clear;  /* of the primary processor-based controls */
+    uint64_t selector[PMU_MAX_GP];
+    uint64_t counter[PMU_MAX_GP];
+    uint64_t fixed[PMU_MAX_FIXED];
+    uint64_t fixed_ctrl;
+    uint64_t status;
+} vcpu_pmu_t;
+
+struct vcpu;
+struct tcb;
+
+/* What CPUID says (SDM 20.2), read once. */
+typedef struct pmu_geometry {
+    bool_t usable;
+    bool_t save_global_ctrl;
+    uint32_t leaf[4];                   /* EAX, EBX, ECX, EDX of leaf 0xA */
+    uint64_t capabilities;              /* IA32_PERF_CAPABILITIES */
+    word_t n_gp;
+    word_t n_fixed;                     /* one more than the last fixed counter */
+    uint64_t fixed_present;             /* one bit for each fixed counter */
+    uint64_t counters;                  /* one bit for each counter, as in IA32_PERF_GLOBAL_CTRL */
+    uint64_t gp_value;                  /* bits of a general-purpose counter */
+    uint64_t fixed_value;
+    uint64_t fixed_ctrl;                /* bits of IA32_FIXED_CTR_CTRL that may be set */
+} pmu_geometry_t;
+
+extern pmu_geometry_t pmuGeometry;
+extern vcpu_pmu_t *pmuOwner;
+
+void pmu_init(void *closed_bitmap, bool_t load_controls, bool_t save_control);
+void pmu_vcpu_init(struct vcpu *vcpu);
+void pmu_vcpu_finalise(struct vcpu *vcpu);
+void pmu_set_mode(struct vcpu *vcpu, word_t mode);
+word_t pmu_entry_controls(struct vcpu *vcpu, word_t value);
+word_t pmu_exit_controls(struct vcpu *vcpu, word_t value);
+void pmu_note_exit(void);
+void pmu_switch(vcpu_pmu_t *to);
+void pmu_read_raw(vcpu_pmu_t *pmu);
+void pmu_completed(struct vcpu *vcpu, word_t what);
+void pmu_interrupt(void);
+void pmu_deliver(struct vcpu *vcpu);
+exception_t decodePmuInvocation(word_t label, word_t length, struct vcpu *vcpu, word_t *buffer);
+
+/* Status bits whose counter raises a PMI on overflow. */
+uint64_t pmu_interrupting(vcpu_pmu_t *pmu);
+
+/* RDPMC exiting is the kernel's (SDM 26.1.3: the exit comes before every other check of RDPMC). */
+static inline word_t
+pmu_primary_controls(vcpu_pmu_t *pmu, word_t value)
+{
+    return (value | pmu->primary_set) & ~pmu->primary_clear;
+}
+
+/* A guest is about to be entered: puts its PMU in place. True if a PMI has to be told first. */
+static inline bool_t
+pmu_before_entry(vcpu_pmu_t *pmu)
+{
+    if (pmu->mode == PMU_MODE_OFF) {
+        return false;
+    }
+    if (pmuOwner != pmu) {
+        pmu_switch(pmu);
+    }
+    return pmu->pmi;
+}
+
+/* A guest has exited. */
+static inline void
+pmu_after_exit(vcpu_pmu_t *pmu)
+{
+    if (pmu->mode != PMU_MODE_OFF) {
+        pmu_note_exit();
+    }
+}
 
 #endif
