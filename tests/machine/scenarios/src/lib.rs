@@ -29,9 +29,9 @@ pub const LVT_MASKED: u32 = 0x1_0000;
 /// registers of the second WRMSR, and that WRMSR. A register value acts on the instructions after the write:
 /// the WRMSR that enables a counter is not counted by it, the one that disables it is.
 pub const WINDOW: u64 = 4;
-/// Instructions that a counter sees of the PMI handler: three that save registers, three that load those of a
+/// Instructions that a counter sees of the PMI handler: four pushes, three that load the registers of a
 /// WRMSR, and the WRMSR that clears IA32_PERF_GLOBAL_CTRL.
-pub const HANDLER: u64 = 7;
+pub const HANDLER: u64 = 8;
 
 /// One step of a scenario. Each that names a value is one check.
 #[derive(Debug, Clone, Copy)]

@@ -20,9 +20,9 @@ struct Processor {
 
 impl Processor {
     fn new(leaf: Cpuid0A) -> Self {
-        let geometry = pmu_model::Geometry::from_cpuid(leaf).unwrap();
+        let geometry = pmu_model::Geometry::from_cpuid(leaf).expect("a known geometry");
         Self {
-            pmu: Pmu::new(geometry, PerfCapabilities(PerfCapabilities::FW_WRITE)),
+            pmu: Pmu::new(geometry, Some(PerfCapabilities(PerfCapabilities::FW_WRITE))),
             lvtpc: Lvtpc(LVT_MASKED),
             llc: Box::default(),
             predictor: Predictor::new(),
@@ -40,7 +40,7 @@ impl Processor {
         for _ in 0..HANDLER {
             self.retire(&Events::instruction());
         }
-        self.pmu.wrmsr(msr::IA32_PERF_GLOBAL_CTRL, 0).unwrap();
+        self.pmu.wrmsr(msr::IA32_PERF_GLOBAL_CTRL, 0).expect("0 is valid");
     }
 
     fn operation(&mut self, op: Op) -> Events {
@@ -70,7 +70,7 @@ impl Processor {
             Step::WritableBits(msr, want) => {
                 let accepted = (0..64).filter(|bit| self.pmu.wrmsr(msr, 1 << bit).is_ok());
                 assert_eq!(accepted.fold(0_u64, |mask, bit| mask | 1 << bit), want, "{at}");
-                self.pmu.wrmsr(msr, 0).unwrap();
+                self.pmu.wrmsr(msr, 0).expect(at);
             }
             Step::Rdpmc(index, want) => assert_eq!(self.pmu.rdpmc(index), Ok(want), "{at}"),
             Step::RdpmcFaults(index) => assert!(self.pmu.rdpmc(index).is_err(), "{at}"),
@@ -78,7 +78,7 @@ impl Processor {
             Step::LvtpcIs(want) => assert_eq!(self.lvtpc.0, want, "{at}"),
             Step::Run(ctrl, program) => {
                 self.retire(&Events::instruction());
-                self.pmu.wrmsr(msr::IA32_PERF_GLOBAL_CTRL, ctrl).unwrap();
+                self.pmu.wrmsr(msr::IA32_PERF_GLOBAL_CTRL, ctrl).expect(at);
                 for op in program.ops() {
                     let events = self.operation(op);
                     self.retire(&events);
@@ -86,7 +86,7 @@ impl Processor {
                 for _ in 0..machine_scenarios::WINDOW {
                     self.retire(&Events::instruction());
                 }
-                self.pmu.wrmsr(msr::IA32_PERF_GLOBAL_CTRL, 0).unwrap();
+                self.pmu.wrmsr(msr::IA32_PERF_GLOBAL_CTRL, 0).expect("0 is valid");
             }
             Step::PmisTaken(want) => assert_eq!(self.pmis, want, "{at}"),
         }
@@ -102,7 +102,7 @@ fn run_all(leaf: Cpuid0A) {
         // A new PMU; cache and predictor keep what they have learnt, as on the machine.
         let fresh = Processor::new(leaf);
         (processor.pmu, processor.lvtpc, processor.pmis) = (fresh.pmu, fresh.lvtpc, 0);
-        processor.pmu.wrmsr(msr::IA32_PERF_GLOBAL_CTRL, 0).unwrap();
+        processor.pmu.wrmsr(msr::IA32_PERF_GLOBAL_CTRL, 0).expect("0 is valid");
         for (i, &step) in scenario.steps.iter().enumerate() {
             processor
                 .step(&format!("{} (SDM {}), step {i}: {step:?}", scenario.name, scenario.section), step);

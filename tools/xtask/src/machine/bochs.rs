@@ -28,7 +28,7 @@ pub const DEFAULT_IPS: u32 = 50_000_000;
 pub struct Pmu {
     /// Instructions between a counter's overflow and its PMI.
     pub skid: u32,
-    /// The file of cycle costs; without it, the library's documented defaults.
+    /// The file of cycle costs (tools/bochs_pmu/costs.toml documents it); without one nothing is charged.
     pub costs: Option<PathBuf>,
 }
 
@@ -54,7 +54,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine with the default model, 256 MiB, the PMU without skid and default costs, and a limit of 120 s.
+    /// A machine with the default model, 256 MiB, the PMU without skid and costs, and a limit of 120 s.
     pub fn new(folder: &Path, iso: &Path) -> Self {
         Self {
             folder: folder.to_owned(),

@@ -16,10 +16,13 @@
 // The image commands use what the commands here do not.
 #[allow(dead_code)]
 pub mod bochs;
+mod checks;
 #[allow(dead_code)]
 pub mod iso;
+mod kernels;
 #[allow(dead_code)]
 pub mod qemu;
+mod selftest;
 #[allow(dead_code)]
 mod supervise;
 
@@ -35,6 +38,8 @@ use std::time::Duration;
 pub enum Command {
     /// Boot a CD image on the simulated machine and show its serial output
     Boot(BootArguments),
+    /// Check the rules of the SDM with test kernels on the simulated machine
+    Selftest(selftest::Arguments),
 }
 
 /// Which simulated machine.
@@ -73,6 +78,7 @@ pub struct BootArguments {
 pub fn machine(command: &Command) -> Outcome {
     match command {
         Command::Boot(arguments) => boot(arguments),
+        Command::Selftest(arguments) => selftest::selftest(arguments),
     }
 }
 
