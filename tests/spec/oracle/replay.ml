@@ -1,0 +1,157 @@
+(* Replays a trace on the extracted specification and compares every answer and every register.
+
+   replay < TRACE      exit code 0: accepted; 1: rejected, with the line and what the specification says;
+                       2: not a trace.
+
+   The format, a line each, fields separated by spaces, words in hexadecimal with 0x, counts in decimal:
+
+     vpmu-trace 1
+     hardware GEOMETRY
+     vm GEOMETRY DIRECT FILTER          one for each VM; VMs are numbered from 0
+     start
+     OPERATION = ANSWER | CONTEXT | CONTEXT ...       one context for each VM
+     push                               remember the state
+     pop                                return to the state of the matching push
+
+   GEOMETRY   VERSION GP GP_WIDTH FIXED FIXED_WIDTH TSX P6 CAPABILITIES
+   DIRECT, TSX, P6, DENY, MASKED, PE, PCE   0 or 1
+   FILTER     DENY MASKED FIXED_BITMAP ENTRIES                  ENTRIES: words with commas, or -
+   CONTEXT    SELECTORS FIXED_CTR_CTRL GLOBAL_CTRL GLOBAL_STATUS COUNTERS FIXED_COUNTERS
+              what the VM's registers are in the hardware when it runs; lists as ENTRIES
+   REGISTERS  the same fields, as the guest sees them
+
+     OPERATION                          ANSWER
+     open VM                            done
+     rd VM MSR                          value WORD, or gp
+     wr VM MSR WORD                     done, or gp
+     rdpmc VM ECX CPL PE PCE            value WORD, or gp
+     filter VM FILTER                   done
+     save VM                            registers REGISTERS
+     restore VM REGISTERS               done, or refused
+     count VM COUNTS FIXED_COUNTS       pmi, or quiet: the hardware counts while the guest runs *)
+open Spec
+
+exception Malformed of string
+
+let fail message = raise (Malformed message)
+let words_of line = List.filter (fun w -> w <> "") (String.split_on_char ' ' line)
+
+let word text =
+  match Z.of_string text with
+  | z when Z.sign z >= 0 -> z
+  | _ | (exception Invalid_argument _) -> fail ("not a word: " ^ text)
+
+let count text =
+  match int_of_string_opt text with Some n when n >= 0 && n < 1000 -> n | _ -> fail ("not a count: " ^ text)
+
+let flag = function "0" -> false | "1" -> true | text -> fail ("not a flag: " ^ text)
+let list = function "-" -> [] | text -> List.map word (String.split_on_char ',' text)
+let show z = Printf.sprintf "0x%s" (Z.format "%x" z)
+let show_list = function [] -> "-" | l -> String.concat "," (List.map show l)
+
+let show_regs r =
+  String.concat " "
+    [ show_list r.sel; show r.fctrl; show r.gctrl; show r.status; show_list r.pmc; show_list r.fxc ]
+
+let geometry = function
+  | [ version; gp; gpw; fx; fxw; tsx; p6; caps ] ->
+      let g =
+        { version = word version; gp_count = count gp; gp_width = word gpw; fx_count = count fx;
+          fx_width = word fxw; in_tx = flag tsx; p6 = flag p6; caps = word caps } in
+      if geometry_ok g then g else fail "no such geometry"
+  | _ -> fail "a geometry has 8 fields"
+
+let filter_of = function
+  | [ deny; masked; fixed; entries ] ->
+      { deny = flag deny; masked = flag masked; entries = list entries; fixed_bitmap = word fixed }
+  | _ -> fail "a filter has 4 fields"
+
+let regs_of = function
+  | [ sel; fctrl; gctrl; status; pmc; fxc ] ->
+      { sel = list sel; fctrl = word fctrl; gctrl = word gctrl; status = word status; pmc = list pmc;
+        fxc = list fxc }
+  | _ -> fail "registers have 6 fields"
+
+(* Runs operations that cannot be refused; the last answer. *)
+let perform hardware state ops =
+  match run hardware !state ops with
+  | Some (next, outs) -> state := next; List.nth outs (List.length outs - 1)
+  | None -> fail "the machine has no such operation in this state"
+
+let answer_text = function
+  | Silent | Answer Done -> "done"
+  | Answer (Value x) -> "value " ^ show x
+  | Answer GP -> "gp"
+  | Refused -> "refused"
+  | Snapshot (r, _) -> "registers " ^ show_regs r
+
+(* Performs the operation on the specification; what it answers. *)
+let operate hardware state fields =
+  let go op = answer_text (perform hardware state [ op ]) in
+  match fields with
+  | [ "open"; v ] -> go (Reset (count v))
+  | [ "rd"; v; m ] -> go (Trap (count v, Rd (word m)))
+  | [ "wr"; v; m; x ] -> go (Trap (count v, Wr (word m, word x)))
+  | [ "rdpmc"; v; ecx; cpl; pe; pce ] -> go (Trap (count v, Rdpmc (word ecx, word cpl, flag pe, flag pce)))
+  | "filter" :: v :: f -> go (SetPolicy (count v, filter_of f))
+  | [ "save"; v ] -> go (Save (count v))
+  | "restore" :: v :: r -> go (Restore (count v, regs_of r, pending !state (count v)))
+  | [ "count"; v; gps; fxs ] ->
+      let ops = count_ops !state (count v) (list gps) (list fxs) in
+      ignore (perform hardware state ops);
+      if List.length ops > 4 then "pmi" else "quiet"
+  | _ -> fail "no such operation"
+
+let split_at separator line =
+  List.map String.trim (String.split_on_char separator line)
+
+let () =
+  let number = ref 0 in
+  let next () = incr number; input_line stdin in
+  try
+    if next () <> "vpmu-trace 1" then fail "the first line must be: vpmu-trace 1";
+    let hardware =
+      match words_of (next ()) with "hardware" :: g -> geometry g | _ -> fail "the second line is the hardware" in
+    let rec vms found =
+      match words_of (next ()) with
+      | [ "start" ] -> List.rev found
+      | [ "vm"; a; b; c; d; e; f; g; h; direct; deny; masked; fixed; entries ] ->
+          let vm =
+            { c_geo = geometry [ a; b; c; d; e; f; g; h ]; c_direct = flag direct;
+              c_pol = filter_of [ deny; masked; fixed; entries ] } in
+          vms (vm :: found)
+      | _ -> fail "expected: vm GEOMETRY DIRECT FILTER, or start" in
+    let configs = vms [] in
+    let state = ref (init hardware configs) in
+    let stack = ref [] in
+    let compare_line line =
+      match split_at '=' line with
+      | [ operation; rest ] ->
+          (match split_at '|' rest with
+           | answer :: contexts ->
+               let answered = operate hardware state (words_of operation) in
+               let specified = List.mapi (fun v _ -> show_regs (context hardware !state v)) configs in
+               if answered <> answer || contexts <> specified then begin
+                 Printf.printf "rejected: line %d: %s\nthe specification says: %s | %s\n" !number line answered
+                   (String.concat " | " specified);
+                 exit 1
+               end
+           | [] -> fail "no answer")
+      | _ -> fail "expected: OPERATION = ANSWER | CONTEXT ..." in
+    (try
+       while true do
+         match next () with
+         | "push" -> stack := !state :: !stack
+         | "pop" ->
+             (match !stack with top :: rest -> state := top; stack := rest | [] -> fail "pop without push")
+         | line -> compare_line line
+       done
+     with End_of_file -> ());
+    Printf.printf "accepted: %d lines\n" !number
+  with
+  | Malformed message ->
+      Printf.printf "not a trace: line %d: %s\n" !number message;
+      exit 2
+  | End_of_file ->
+      Printf.printf "not a trace: it ends after line %d\n" !number;
+      exit 2
