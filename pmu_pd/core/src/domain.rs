@@ -59,6 +59,11 @@ impl<'a, P: PmuPort> Domain<'a, P> {
         &self.vms
     }
 
+    /// The same, to be changed.
+    pub fn vms_mut(&mut self) -> &mut [Vm<'a, P>] {
+        &mut self.vms
+    }
+
     /// Answers the message that came over `channel` at TSC time `now`. Never panics, whatever the message.
     pub fn handle(&mut self, channel: u8, message: &Message, now: u64) -> Message {
         if let Some(vm) = self.vms.iter_mut().find(|vm| vm.channel() == channel) {

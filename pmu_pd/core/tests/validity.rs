@@ -1,0 +1,386 @@
+//! The validity rules: a test for each, through the guest's accesses. SDM volume 3B, chapter 20.
+#![allow(clippy::unwrap_used)] // in helper functions, which the lint does not take for tests
+
+mod common;
+
+use common::{Bench, EVENTSEL, allow_all, hardware, ice_lake, policy, version};
+use pmu_api::{Mode, Privilege};
+use pmu_core::arch::*;
+use pmu_core::geometry::Wanted;
+use pmu_core::vpmu::{Trouble, Written};
+
+const COUNTING: u64 = selector::ENABLE | selector::OS | selector::USR;
+
+/// 20.2.1.1, figure 20-1: bits 63:35 are reserved; 20.9.1: bit 34 needs PEBS; 20.2.5.1: bit 21 is AnyThread.
+#[test]
+fn selector_reserved_bits_fault_and_all_others_do_not() {
+    let mut guest = Bench::guest(5);
+    for bit in 0..64 {
+        if bit == 21 || bit >= 32 {
+            guest.faults(EVENTSEL + 2, 1 << bit);
+        } else {
+            guest.accepts(EVENTSEL + 2, 1 << bit);
+            assert_eq!(guest.read(EVENTSEL + 2), Ok(1 << bit));
+        }
+    }
+}
+
+/// 20.2.3: AnyThread counts the SMT sibling.
+#[test]
+fn any_thread_is_denied_in_every_version() {
+    for version in 1..=5 {
+        let mut guest = Bench::guest(version);
+        guest.faults(EVENTSEL, COUNTING | selector::ANY_THREAD);
+        if version >= 2 {
+            guest.faults(IA32_FIXED_CTR_CTRL, 0x4);
+            guest.faults(IA32_FIXED_CTR_CTRL, 0x47);
+        }
+    }
+}
+
+/// 20.2.1.1: pin control has no effect and is accepted.
+#[test]
+fn pin_control_is_accepted() {
+    let mut guest = Bench::guest(4);
+    guest.accepts(EVENTSEL, COUNTING | selector::PIN_CONTROL);
+    assert_eq!(guest.port.get(EVENTSEL), COUNTING | selector::PIN_CONTROL);
+}
+
+/// 20.3.6.5: IN_TX exists with TSX, IN_TXCP on counter 2 only.
+#[test]
+fn transaction_bits_follow_tsx_and_counter_2() {
+    let wanted = Wanted { tsx: true, ..Wanted::default() };
+    let mut guest = Bench::with(ice_lake(), &policy(Mode::Mediated, wanted, allow_all()));
+    for i in 0..8 {
+        guest.accepts(EVENTSEL + i, selector::IN_TX);
+        if i == 2 {
+            guest.accepts(EVENTSEL + i, selector::IN_TXCP | selector::IN_TX);
+        } else {
+            guest.faults(EVENTSEL + i, selector::IN_TXCP);
+        }
+        guest.faults(EVENTSEL + i, selector::ADAPTIVE_RECORD);
+        guest.faults(EVENTSEL + i, 1 << 35);
+    }
+    let mut guest = Bench::guest(5);
+    guest.faults(EVENTSEL, selector::IN_TX);
+    guest.faults(EVENTSEL + 2, selector::IN_TXCP);
+}
+
+/// 20.2.2, figure 20-2: fields of four bits; bits 0, 1 and 3 of present counters only.
+#[test]
+fn fixed_control_takes_0xb_in_the_fields_of_present_counters() {
+    for count in 0..=4_u8 {
+        let wanted = Wanted { fixed: Some(count), ..version(4) };
+        let mut guest = Bench::with(ice_lake(), &policy(Mode::Mediated, wanted, allow_all()));
+        for bit in 0..64 {
+            let allowed = bit / 4 < u32::from(count) && bit % 4 != 2;
+            if allowed {
+                guest.accepts(IA32_FIXED_CTR_CTRL, 1 << bit);
+                assert_eq!(guest.read(IA32_FIXED_CTR_CTRL), Ok(1 << bit));
+                assert_eq!(guest.port.get(IA32_FIXED_CTR_CTRL), 1 << bit);
+            } else {
+                guest.faults(IA32_FIXED_CTR_CTRL, 1 << bit);
+            }
+        }
+    }
+}
+
+/// 20.2.2, figure 20-3: a bit for each counter, others fault (also EN_PERF_METRICS, bit 48).
+#[test]
+fn global_control_takes_the_counters_bits() {
+    let wanted = Wanted { general: Some(3), fixed: Some(2), ..version(4) };
+    let mut guest = Bench::with(ice_lake(), &policy(Mode::Mediated, wanted, allow_all()));
+    for bit in 0..64 {
+        if bit < 3 || bit == 32 || bit == 33 {
+            guest.accepts(IA32_PERF_GLOBAL_CTRL, 1 << bit);
+            assert_eq!(guest.read(IA32_PERF_GLOBAL_CTRL), Ok(1 << bit));
+        } else {
+            guest.faults(IA32_PERF_GLOBAL_CTRL, 1 << bit);
+        }
+    }
+}
+
+/// Volume 3A, table 10-1: after reset one bit for each general-purpose counter.
+#[test]
+fn global_control_resets_to_the_general_counters() {
+    for general in 1..=8 {
+        let wanted = Wanted { general: Some(general), ..version(2) };
+        let mut guest = Bench::with(ice_lake(), &policy(Mode::Mediated, wanted, allow_all()));
+        assert_eq!(guest.read(IA32_PERF_GLOBAL_CTRL), Ok((1 << general) - 1));
+    }
+}
+
+/// 20.2.2: IA32_PERF_GLOBAL_STATUS is read-only.
+#[test]
+fn status_writes_fault() {
+    let mut guest = Bench::guest(4);
+    guest.faults(IA32_PERF_GLOBAL_STATUS, 0);
+    guest.faults(IA32_PERF_GLOBAL_STATUS, 1);
+}
+
+/// 20.2.2, figure 20-5, 20.2.4.2: the counters' bits and 63 clear; 62 needs DS, 55 processor trace; reads 0.
+#[test]
+fn status_reset_clears_what_it_names() {
+    let mut guest = Bench::guest(4);
+    guest.port.set(IA32_PERF_GLOBAL_STATUS, 0xF_0000_00FF);
+    for bit in 0..64 {
+        if bit < 8 || (32..36).contains(&bit) || bit == 63 {
+            guest.accepts(IA32_PERF_GLOBAL_STATUS_RESET, 1 << bit);
+            assert_eq!(guest.read(IA32_PERF_GLOBAL_STATUS).unwrap() >> bit & 1, 0);
+        } else {
+            guest.faults(IA32_PERF_GLOBAL_STATUS_RESET, 1 << bit);
+        }
+    }
+    assert_eq!(guest.port.get(IA32_PERF_GLOBAL_STATUS), 0);
+    assert_eq!(guest.read(IA32_PERF_GLOBAL_STATUS_RESET), Ok(0));
+    guest.port.set(IA32_PERF_GLOBAL_STATUS, 0b101);
+    guest.accepts(IA32_PERF_GLOBAL_STATUS_RESET, 0b001);
+    assert_eq!(guest.read(IA32_PERF_GLOBAL_STATUS), Ok(0b100));
+}
+
+/// 20.2.4.2: sets status bits, from version 4 on; the same mask.
+#[test]
+fn status_set_exists_from_version_4_on() {
+    let mut guest = Bench::guest(4);
+    guest.accepts(IA32_PERF_GLOBAL_STATUS_SET, 1 << 1);
+    guest.accepts(IA32_PERF_GLOBAL_STATUS_SET, 1 << 34 | 1 << 63);
+    assert_eq!(guest.read(IA32_PERF_GLOBAL_STATUS), Ok(1 << 34 | 1 << 1));
+    assert_eq!(guest.read(IA32_PERF_GLOBAL_STATUS_SET), Ok(0));
+    for bit in [8, 31, 36, 55, 58, 59, 60, 61, 62] {
+        guest.faults(IA32_PERF_GLOBAL_STATUS_SET, 1 << bit);
+    }
+    let mut guest = Bench::guest(3);
+    guest.faults(IA32_PERF_GLOBAL_STATUS_SET, 1);
+    assert!(guest.is_absent(IA32_PERF_GLOBAL_STATUS_SET));
+}
+
+/// 20.2.6: a legacy write is sign-extended from bit 31 and cut to the width.
+#[test]
+fn legacy_counter_writes_are_sign_extended() {
+    let mut guest = Bench::guest(4);
+    for (value, expected) in [
+        (0, 0),
+        (0x7FFF_FFFF, 0x7FFF_FFFF),
+        (0x8000_0000, 0xFFFF_8000_0000),
+        (0xFFFF_FFFF, 0xFFFF_FFFF_FFFF),
+        (0x1234_5678_0000_0001, 1),
+        (0xFFFF_FFFF_0000_DEAD, 0xDEAD),
+    ] {
+        assert_eq!(guest.write(IA32_PMC0 + 7, value), Ok(Written::Data));
+        assert_eq!(guest.port.get(IA32_A_PMC0 + 7), expected, "{value:#x}");
+        assert_eq!(guest.read(IA32_PMC0 + 7), Ok(expected));
+        assert_eq!(guest.read(IA32_A_PMC0 + 7), Ok(expected));
+    }
+}
+
+/// 20.2.6: bits above the width fault in a full-width write.
+#[test]
+fn full_width_writes_fault_above_the_width() {
+    let mut guest = Bench::guest(4);
+    guest.accepts(IA32_A_PMC0, 0xFFFF_FFFF_FFFF);
+    assert_eq!(guest.read(IA32_PMC0), Ok(0xFFFF_FFFF_FFFF));
+    for bit in 48..64 {
+        guest.faults(IA32_A_PMC0, 1 << bit);
+    }
+}
+
+/// 20.2.6: without FW_WRITES in IA32_PERF_CAPABILITIES there is no full-width address.
+#[test]
+fn full_width_addresses_need_the_capability() {
+    let mut raw = ice_lake();
+    raw.perf_capabilities = 0;
+    let mut guest = Bench::with(raw, &policy(Mode::Mediated, version(4), allow_all()));
+    guest.faults(IA32_A_PMC0, 0);
+    assert!(guest.is_absent(IA32_A_PMC0));
+    guest.accepts(IA32_PMC0, 5);
+    assert_eq!(guest.read(IA32_PERF_CAPABILITIES), Ok(0));
+}
+
+/// KVM cuts a fixed counter's value to its width.
+#[test]
+fn fixed_counter_writes_are_cut_to_the_width() {
+    let mut guest = Bench::guest(4);
+    guest.accepts(IA32_FIXED_CTR0 + 3, u64::MAX);
+    assert_eq!(guest.read(IA32_FIXED_CTR0 + 3), Ok(0xFFFF_FFFF_FFFF));
+    assert_eq!(guest.port.get(IA32_FIXED_CTR0 + 3), 0xFFFF_FFFF_FFFF);
+}
+
+/// 20.2.6, 20.3.1.1.1: IA32_PERF_CAPABILITIES is read-only and shows full-width writes alone.
+#[test]
+fn perf_capabilities_show_full_width_writes_only() {
+    let mut raw = ice_lake();
+    raw.perf_capabilities = u64::MAX;
+    let mut guest = Bench::with(raw, &policy(Mode::Mediated, version(4), allow_all()));
+    assert_eq!(guest.read(IA32_PERF_CAPABILITIES), Ok(capabilities::FW_WRITES));
+    for bit in 0..64 {
+        guest.faults(IA32_PERF_CAPABILITIES, capabilities::FW_WRITES ^ 1 << bit);
+    }
+}
+
+/// The MSRs beyond the architectural counters: PEBS, DS, LBR, off-core, metrics, uncore.
+#[test]
+fn denied_msrs_fault_in_every_version_and_mode() {
+    for mode in [Mode::Off, Mode::Mediated, Mode::Emulated, Mode::Passthrough] {
+        for v in 0..=5 {
+            if mode == Mode::Passthrough && v < 4 {
+                continue;
+            }
+            let mut guest = Bench::with(ice_lake(), &policy(mode, version(v), allow_all()));
+            for (msr, name) in DENIED_MSRS {
+                assert!(guest.is_absent(*msr), "{name}");
+                guest.faults(*msr, 0);
+                guest.faults(*msr, 1);
+            }
+        }
+    }
+}
+
+/// 20.2.2: fixed counters and global registers exist from version 2 on; counters beyond the counts do not.
+#[test]
+fn registers_exist_by_version_and_count() {
+    for v in 1..=5_u8 {
+        for (general, fixed) in [(1, 0), (4, 3), (8, 4)] {
+            let wanted = Wanted { general: Some(general), fixed: Some(fixed), ..version(v) };
+            let mut guest = Bench::with(ice_lake(), &policy(Mode::Emulated, wanted, allow_all()));
+            for i in 0..20 {
+                let present = i < u32::from(general);
+                for base in [IA32_PERFEVTSEL0, IA32_PMC0, IA32_A_PMC0] {
+                    assert_eq!(guest.is_absent(base + i), !present, "{:#x}", base + i);
+                }
+                let present = v >= 2 && i < u32::from(fixed);
+                assert_eq!(guest.is_absent(IA32_FIXED_CTR0 + i), !present, "fixed {i}, version {v}");
+                assert_eq!(guest.write(IA32_FIXED_CTR0 + i, 0).is_err(), !present);
+            }
+            for msr in [0x38D, 0x38E, 0x38F, 0x390] {
+                assert_eq!(guest.is_absent(msr), v < 2, "{msr:#x}, version {v}");
+            }
+            for msr in [0x391, 0x392] {
+                assert_eq!(guest.is_absent(msr), v < 4, "{msr:#x}, version {v}");
+            }
+            for msr in [0xC0, 0x185, 0x308, 0x38C, 0x393, 0x4C0, 0, u32::MAX] {
+                assert!(guest.is_absent(msr), "{msr:#x}");
+            }
+        }
+    }
+}
+
+/// The P6 family's registers read 0 and drop writes without a PMU; every other one faults.
+#[test]
+fn version_0_keeps_the_p6_registers() {
+    let mut guest = Bench::guest(0);
+    for msr in [0xC1, 0xC2, 0x186, 0x187] {
+        assert_eq!(guest.write(msr, u64::MAX), Ok(Written::Data));
+        assert_eq!(guest.read(msr), Ok(0));
+    }
+    assert!(guest.port.writes.is_empty());
+    for msr in [0xC0, 0xC3, 0x185, 0x188, 0x309, 0x38D, 0x38E, 0x38F, 0x390, 0x391, 0x392, 0x4C1] {
+        guest.faults(msr, 0);
+        assert!(guest.is_absent(msr));
+    }
+    // Without CPUID PDCM it reads 0; a write faults.
+    assert_eq!(guest.read(IA32_PERF_CAPABILITIES), Ok(0));
+    guest.faults(IA32_PERF_CAPABILITIES, 0);
+    assert_eq!(guest.rdpmc(0), Err(Trouble::Fault));
+}
+
+/// Mode off: every PMU register faults, the P6 ones too.
+#[test]
+fn mode_off_faults_everywhere() {
+    let mut guest = Bench::with(ice_lake(), &policy(Mode::Off, Wanted::default(), allow_all()));
+    for msr in [0xC1, 0xC2, 0x186, 0x187, 0x309, 0x345, 0x38D, 0x38E, 0x38F, 0x390, 0x391, 0x392, 0x4C1] {
+        guest.faults(msr, 0);
+        assert!(guest.is_absent(msr));
+    }
+    assert_eq!(guest.rdpmc(0), Err(Trouble::Fault));
+    assert_eq!(guest.rdpmc(rdpmc::FIXED << 16), Err(Trouble::Fault));
+}
+
+/// Volume 2B, RDPMC: type and index.
+#[test]
+fn rdpmc_reads_present_counters_only() {
+    let wanted = Wanted { general: Some(4), fixed: Some(3), ..version(4) };
+    let mut guest = Bench::with(ice_lake(), &policy(Mode::Emulated, wanted, allow_all()));
+    for i in 0..8 {
+        guest.port.set(IA32_A_PMC0 + i, u64::from(100 + i));
+    }
+    for i in 0..4 {
+        guest.port.set(IA32_FIXED_CTR0 + i, u64::from(200 + i));
+    }
+    for i in 0..4 {
+        assert_eq!(guest.rdpmc(i), Ok(u64::from(100 + i)));
+    }
+    for i in 0..3 {
+        assert_eq!(guest.rdpmc(0x4000_0000 | i), Ok(u64::from(200 + i)));
+    }
+    // Absent counters, the fast form (bit 31), metrics (0x2000), unknown types, high index bits.
+    for ecx in
+        [4, 7, 64, 0xFFFF, 0x4000_0003, 0x4000_0010, 0x8000_0000, 0xC000_0000, 0x2000_0000, 0x0001_0000]
+    {
+        assert_eq!(guest.rdpmc(ecx), Err(Trouble::Fault), "{ecx:#x}");
+    }
+    let mut old = Bench::with(hardware(1, 2, 0), &policy(Mode::Emulated, version(1), allow_all()));
+    assert_eq!(old.rdpmc(1), Ok(0));
+    assert_eq!(old.rdpmc(0x4000_0000), Err(Trouble::Fault));
+}
+
+/// Volume 2B, RDPMC: #GP(0) if CR4.PCE = 0, CPL is not 0 and CR0.PE = 1.
+#[test]
+fn rdpmc_checks_the_privilege() {
+    let Bench { vpmu, mut port } = Bench::guest(4);
+    for cpl in 0..4 {
+        for (protected, enabled) in [(false, false), (false, true), (true, false), (true, true)] {
+            let allowed = enabled || cpl == 0 || !protected;
+            let result = vpmu.rdpmc(&mut port, 0, Privilege::new(cpl, protected, enabled));
+            assert_eq!(result.is_ok(), allowed, "CPL {cpl}, PE {protected}, PCE {enabled}");
+        }
+    }
+}
+
+/// 20.2.4.3: IA32_PERF_GLOBAL_INUSE shows the guest's own control registers, denied or not.
+#[test]
+fn in_use_follows_the_guests_values() {
+    let nothing = common::filter(|_, _| false, 0);
+    let mut guest = Bench::with(ice_lake(), &policy(Mode::Mediated, version(4), nothing));
+    assert_eq!(guest.read(IA32_PERF_GLOBAL_INUSE), Ok(0));
+    guest.accepts(EVENTSEL + 5, 0xC0);
+    guest.accepts(EVENTSEL + 6, selector::ENABLE | 0x4100);
+    guest.accepts(IA32_FIXED_CTR_CTRL, 0x0210);
+    assert_eq!(guest.read(IA32_PERF_GLOBAL_INUSE), Ok(1 << 5 | 1 << 33 | 1 << 34));
+    guest.accepts(EVENTSEL, selector::INT);
+    assert_eq!(guest.read(IA32_PERF_GLOBAL_INUSE), Ok(1 << 63 | 1 << 5 | 1 << 33 | 1 << 34));
+    guest.accepts(EVENTSEL, 0);
+    guest.accepts(IA32_FIXED_CTR_CTRL, 0x8000);
+    assert_eq!(guest.read(IA32_PERF_GLOBAL_INUSE), Ok(1 << 63 | 1 << 5));
+    guest.faults(IA32_PERF_GLOBAL_INUSE, 0);
+}
+
+/// The context may hold more than the guest has: reads show the guest's counters and status bits alone.
+#[test]
+fn reads_show_no_unexposed_state() {
+    let wanted = Wanted { general: Some(2), fixed: Some(1), ..version(4) };
+    let mut guest = Bench::with(ice_lake(), &policy(Mode::Mediated, wanted, allow_all()));
+    for msr in [IA32_PERF_GLOBAL_STATUS, IA32_PERF_GLOBAL_CTRL] {
+        guest.port.set(msr, u64::MAX);
+        assert_eq!(guest.read(msr), Ok(0x1_0000_0003));
+    }
+    guest.port.set(IA32_A_PMC0, u64::MAX);
+    guest.port.set(IA32_FIXED_CTR0, u64::MAX);
+    assert_eq!(guest.read(IA32_A_PMC0), Ok(0xFFFF_FFFF_FFFF));
+    assert_eq!(guest.read(IA32_FIXED_CTR0), Ok(0xFFFF_FFFF_FFFF));
+    assert_eq!(guest.rdpmc(0), Ok(0xFFFF_FFFF_FFFF));
+    assert_eq!(guest.rdpmc(0x4000_0000), Ok(0xFFFF_FFFF_FFFF));
+}
+
+/// A refusal by the kernel changes nothing that the guest sees.
+#[test]
+fn a_refused_hardware_write_leaves_the_guests_value() {
+    let mut guest = Bench::guest(4);
+    guest.accepts(EVENTSEL, 0xC0);
+    guest.accepts(IA32_FIXED_CTR_CTRL, 0xB);
+    guest.port.budget = Some(0);
+    assert_eq!(guest.write(EVENTSEL, 0xC4), Err(Trouble::Port(common::RANGE_ERROR)));
+    assert_eq!(guest.write(IA32_FIXED_CTR_CTRL, 0), Err(Trouble::Port(common::RANGE_ERROR)));
+    guest.port.budget = None;
+    assert_eq!(guest.read(EVENTSEL), Ok(0xC0));
+    assert_eq!(guest.read(IA32_FIXED_CTR_CTRL), Ok(0xB));
+}
