@@ -1,1 +1,0 @@
-//! The virtual machine monitor protection domain.

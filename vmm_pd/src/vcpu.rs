@@ -1,0 +1,82 @@
+//! The virtual CPU by the kernel's VCPU object.
+
+use crate::regions::GuestRam;
+use sel4_microkit::vcpu::{self, Completed, EntryState, Vcpu, VcpuRegisters};
+use vmm_core::{Entry, Field, Interruption, RawExit, Registers, Return};
+
+/// `<vcpu id="0"/>` of system.xml.
+const VCPU: Vcpu = Vcpu::new(0);
+
+/// The virtual CPU and the guest's memory.
+#[derive(Debug)]
+pub struct MicrokitVcpu {
+    ram: GuestRam,
+}
+
+impl MicrokitVcpu {
+    pub const fn new(ram: GuestRam) -> Self {
+        Self { ram }
+    }
+}
+
+impl vmm_core::Vcpu for MicrokitVcpu {
+    fn enter(&mut self, entry: &Entry) -> Return {
+        if let Some(Registers(words)) = entry.registers {
+            // The kernel refuses only a message that is too short.
+            let written = VCPU.write_registers(&VcpuRegisters::from_words(words));
+            assert!(written.is_ok(), "the kernel refuses the guest's registers: {written:?}");
+        }
+        let mut state = EntryState {
+            rip: entry.rip,
+            primary_controls: entry.primary_controls,
+            interruption_info: u64::from(entry.injection.0),
+        };
+        let completed = if entry.completed { Completed::Instruction } else { Completed::Nothing };
+        let result = vcpu::enter(&mut state, completed);
+        let injection = Interruption(low(state.interruption_info));
+        // Only a valid event needs to be submitted again.
+        let injection = if injection.is_valid() { injection } else { Interruption::NONE };
+        match result {
+            vcpu::Return::Exit(exit) => Return::Exit(RawExit {
+                reason: low(exit.reason),
+                qualification: exit.qualification,
+                instruction_length: exit.instruction_length,
+                guest_physical: exit.guest_physical,
+                rip: state.rip,
+                rflags: exit.rflags,
+                interruptibility: low(exit.interruptibility),
+                cr3: exit.cr3,
+                injection,
+                registers: Registers(exit.registers.to_words()),
+            }),
+            vcpu::Return::Notified(_) => Return::Notified { rip: state.rip, injection },
+        }
+    }
+
+    fn read(&mut self, field: Field) -> u64 {
+        match VCPU.read_vmcs(field as u32) {
+            Ok(value) => value,
+            Err(error) => panic!("the kernel refuses to read {field:?}: {error:?}"),
+        }
+    }
+
+    fn write(&mut self, field: Field, value: u64) {
+        if let Err(error) = VCPU.write_vmcs(field as u32, value) {
+            panic!("the kernel refuses to write {field:?}: {error:?}");
+        }
+    }
+
+    fn now(&self) -> u64 {
+        // SAFETY: RDTSC changes nothing, and seL4 leaves CR4.TSD clear.
+        unsafe { core::arch::x86_64::_rdtsc() }
+    }
+
+    fn read_memory(&self, address: u64, bytes: &mut [u8]) -> bool {
+        self.ram.read(address, bytes)
+    }
+}
+
+/// Bits 31:0.
+const fn low(word: u64) -> u32 {
+    vmm_core::registers::low(word)
+}
