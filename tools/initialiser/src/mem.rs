@@ -63,3 +63,11 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, bytes: usize) -> i32 {
         "ret",
     )
 }
+
+/// # Safety
+/// As POSIX's `bcmp`.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, bytes: usize) -> i32 {
+    naked_asm!("jmp {memcmp}", memcmp = sym memcmp)
+}
