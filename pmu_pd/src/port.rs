@@ -1,5 +1,6 @@
 //! The port on the VCPU capability with the PMU right (docs/architecture.md, "The kernel's PMU extension").
 
+use pmu_core::arch::{IA32_PERFEVTSEL0, MAX_GENERAL, selector};
 use pmu_core::{KernelMode, PmuPort, PortError, RawGeometry};
 use sel4_microkit::vcpu::pmu::{Mode, VcpuPmu};
 use sel4_microkit::{Channel, Error};
@@ -43,6 +44,9 @@ impl PmuPort for VcpuPort {
     }
 
     fn write(&mut self, msr: u32, value: u64) -> Result<(), PortError> {
+        // Pin control has no effect, and the kernel does not take it, since not every processor does (20.2.1.1).
+        let is_selector = msr.wrapping_sub(IA32_PERFEVTSEL0) < u32::from(MAX_GENERAL);
+        let value = if is_selector { value & !selector::PIN_CONTROL } else { value };
         self.vcpu.write_msr(msr, value).map_err(number)
     }
 }

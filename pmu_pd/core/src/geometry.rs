@@ -141,13 +141,12 @@ impl Hardware {
         })
     }
 
-    /// Whether a guest of this geometry may use the data registers without a VM exit: it has every counter of the
-    /// hardware, the hardware's global registers and nothing less, and a VM exit saves
-    /// IA32_PERF_GLOBAL_CTRL. Otherwise RDPMC or a global register would show more than its CPUID.
+    /// Whether a guest of this geometry may use the data registers without a VM exit: it has global registers and
+    /// every counter of the hardware, and a VM exit saves IA32_PERF_GLOBAL_CTRL. Otherwise RDPMC or a global
+    /// register would show more than its CPUID. IA32_PERF_GLOBAL_STATUS_SET and _INUSE exit in any case.
     pub const fn allows_direct(&self, guest: &Geometry) -> bool {
         self.saves_global_control
             && guest.has_global()
-            && guest.has_status_set() == (self.version >= leaf_a::STATUS_SET_VERSION)
             && guest.general == self.general
             && guest.fixed == self.fixed
     }

@@ -33,9 +33,9 @@ impl From<PortError> for Trouble {
 /// What a completed write was, for the statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// A control register; `denied` if the filter changed the value on its way to the hardware.
+    /// A control register.
     Control {
-        /// The hardware's value is not the guest's.
+        /// The filter keeps something of it from counting.
         denied: bool,
     },
     /// A data or global register.

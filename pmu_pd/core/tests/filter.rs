@@ -21,7 +21,7 @@ fn mediated(filter: Filter<'static>) -> Bench {
 #[test]
 fn a_denied_selector_keeps_everything_but_enable() {
     let mut guest = mediated(filter(|event, _| event != 0xC4, 0xF));
-    let value = 0xA5DB_00C4;
+    let value = 0xA5DF_00C4;
     assert_eq!(value & selector::ENABLE, selector::ENABLE);
     assert_eq!(guest.write(EVENTSEL + 3, value), Ok(Written::Control { denied: true }));
     assert_eq!(guest.port.get(EVENTSEL + 3), value & !selector::ENABLE);

@@ -175,8 +175,8 @@ fn direct_access_needs_the_hardwares_geometry() {
         (wanted(None, None, None), KernelMode::Direct),
         (wanted(Some(5), Some(8), Some(4)), KernelMode::Direct),
         (wanted(Some(4), None, None), KernelMode::Direct),
-        (wanted(Some(3), None, None), KernelMode::Trapped),
-        (wanted(Some(2), None, None), KernelMode::Trapped),
+        (wanted(Some(3), None, None), KernelMode::Direct),
+        (wanted(Some(2), None, None), KernelMode::Direct),
         (wanted(Some(1), None, None), KernelMode::Trapped),
         (wanted(Some(0), None, None), KernelMode::Off),
         (wanted(None, Some(7), None), KernelMode::Trapped),
@@ -189,7 +189,6 @@ fn direct_access_needs_the_hardwares_geometry() {
         assert_eq!(configuration.direct, direct);
         assert_eq!(configuration.mode, Mode::Mediated);
     }
-    // Hardware of version 2 or 3: the guest's global registers are the same as its own.
     assert_eq!(kernel_mode(hardware(3, 4, 3), Mode::Mediated, version(2)), KernelMode::Direct);
     assert_eq!(kernel_mode(hardware(2, 4, 3), Mode::Mediated, Wanted::default()), KernelMode::Direct);
     assert_eq!(kernel_mode(hardware(1, 4, 0), Mode::Mediated, Wanted::default()), KernelMode::Trapped);

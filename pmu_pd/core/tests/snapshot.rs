@@ -278,7 +278,7 @@ fn chunks_travel_in_order() {
     assert_eq!(snapshot::chunk(&buffer, u64::MAX), None);
     let mut collector = Collector::new();
     for i in 0..3 {
-        assert_eq!(chunk(i).data, buffer[i as usize * CHUNK_WORDS..][..CHUNK_WORDS]);
+        assert_eq!(chunk(i).data, buffer[usize::try_from(i).unwrap() * CHUNK_WORDS..][..CHUNK_WORDS]);
         assert_eq!(collector.take(&chunk(i)), Ok(Some(Collected::Awaiting(i + 1))));
     }
     assert_eq!(collector.take(&chunk(3)), Ok(Some(Collected::Complete)));

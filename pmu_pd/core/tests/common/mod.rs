@@ -69,7 +69,7 @@ impl FakePort {
         let counters = width(general) | fixed << 32;
         let global = self.raw.leaf_a[0] & 0xFF >= 2;
         match msr {
-            0x186.. if msr < 0x186 + general => Some(0x3_FFFF_FFFF),
+            0x186.. if msr < 0x186 + general => Some(0x3_FFFF_FFFF & !(1 << 21)),
             0x4C1.. if msr < 0x4C1 + general => Some(width(self.raw.leaf_a[0] >> 16 & 0xFF)),
             0x309..0x319 if fixed >> (msr - 0x309) & 1 != 0 => Some(width(self.raw.leaf_a[3] >> 5 & 0xFF)),
             0x38D if global => {
