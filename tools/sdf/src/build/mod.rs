@@ -8,7 +8,7 @@ mod space;
 use crate::distribution::{Distribution, length};
 use crate::error::Error;
 use crate::files;
-use crate::model::{Domain, LARGE_PAGE, Map, Region, SMALL_PAGE, STACK_TOP, System};
+use crate::model::{Domain, LARGE_PAGE, Map, Region, SMALL_PAGE, STACK_TOP, System, USER_TOP};
 use crate::program::Program;
 use crate::slots::{ADDRESS_BITS, CNODE_BITS, FAULT};
 use capdist::{Object, ObjectId, Rights, Tag, Tcb, tcb_slot};
@@ -110,14 +110,14 @@ impl Builder<'_> {
         let mut program = Program::read(&path, symbols.as_deref())?;
         patch::patch(self.system, domain, &mut program, self.file)?;
 
-        let space = self.memory(domain, &program)?;
+        let mut space = self.memory(domain, &program)?;
         let d = &mut self.distribution;
         let cnode = d.object(format!("cnode_{name}"), Object::CNode { size_bits: CNODE_BITS });
         let notification = d.object(format!("ntfn_{name}"), Object::Notification);
-        let thread = Thread {
+        let mut thread = Thread {
             name,
             program: &program,
-            space: &space,
+            space: &mut space,
             cnode,
             cnode_bits: CNODE_BITS,
             priority: domain.priority,
@@ -188,7 +188,7 @@ impl Builder<'_> {
 struct Thread<'a> {
     name: &'a str,
     program: &'a Program,
-    space: &'a Space,
+    space: &'a mut Space,
     cnode: ObjectId,
     cnode_bits: u8,
     priority: u8,
@@ -197,16 +197,8 @@ struct Thread<'a> {
 
 impl Thread<'_> {
     /// Adds the TCB, bound to CSpace, VSpace and IPC buffer.
-    fn add(&self, d: &mut Distribution) -> Result<ObjectId, String> {
-        let path = self.name;
-        let (ipc_buffer, _) = self
-            .program
-            .symbol(IPC_BUFFER)
-            .ok_or_else(|| format!("the program of '{path}' has no symbol '{IPC_BUFFER}'"))?;
-        let frame =
-            self.space.frame(ipc_buffer).filter(|_| ipc_buffer % SMALL_PAGE == 0).ok_or_else(|| {
-                format!("the symbol '{IPC_BUFFER}' of '{path}' at {ipc_buffer:#x} is no page of the program")
-            })?;
+    fn add(&mut self, d: &mut Distribution) -> Result<ObjectId, String> {
+        let (ipc_buffer, frame) = self.ipc_buffer(d)?;
         let object = Object::Tcb(Tcb {
             ipc_buffer,
             entry: self.program.entry,
@@ -220,6 +212,25 @@ impl Thread<'_> {
         d.slot(tcb, tcb_slot::VSPACE, self.space.root(), Tag::Table);
         d.slot(tcb, tcb_slot::IPC_BUFFER, frame, frame_tag(true, true, false, true));
         Ok(tcb)
+    }
+
+    /// Address and frame of the IPC buffer: the program's page for it, or one of its own where the program makes
+    /// no system call that needs one.
+    fn ipc_buffer(&mut self, d: &mut Distribution) -> Result<(u64, ObjectId), String> {
+        let Some((address, _)) = self.program.symbol(IPC_BUFFER) else {
+            let object = Object::Frame { size_bits: capdist::SMALL_PAGE_BITS, paddr: None };
+            let frame = d.object(format!("frame_ipcbuf_{}", self.name), object);
+            let address = USER_TOP - SMALL_PAGE;
+            self.space.map(d, frame, address, frame_tag(true, true, false, true));
+            return Ok((address, frame));
+        };
+        let frame = self.space.frame(address).ok_or_else(|| {
+            let name = self.name;
+            format!(
+                "the symbol '{IPC_BUFFER}' of '{name}' at {address:#x} does not begin a page of the program"
+            )
+        })?;
+        Ok((address, frame))
     }
 }
 

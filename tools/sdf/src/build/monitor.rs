@@ -37,10 +37,10 @@ pub(super) fn add(builder: &mut Builder<'_>, options: &Options) -> Result<(), Er
     }
     let size_bits = MONITOR_CNODE_BITS;
     let cnode = d.object(format!("cnode_{MONITOR_NAME}"), Object::CNode { size_bits });
-    let thread = Thread {
+    let mut thread = Thread {
         name: MONITOR_NAME,
         program: &program,
-        space: &space,
+        space: &mut space,
         cnode,
         cnode_bits: size_bits,
         priority: MONITOR_PRIORITY,
