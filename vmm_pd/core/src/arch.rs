@@ -321,6 +321,8 @@ pub mod msr {
     pub const GS_BASE: u32 = 0xc000_0101;
 }
 
+/// The largest value of the VMX-preemption timer, which has 32 bits (SDM vol. 3C, 25.4.2).
+pub const PREEMPTION_TIMER_LONGEST: u64 = u32::MAX as u64;
 /// IA32_PAT after reset (SDM vol. 3A, 12.12.4).
 pub const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// DR7 after reset (SDM vol. 3B, 18.2.4).

@@ -2,8 +2,8 @@
 //! size of RAM in bytes; RSP is [`STACK`]; interrupts are off; there is no IDT.
 
 use crate::arch::{
-    DR7_RESET, Field, PAGE, PAT_RESET, activity, cr0, cr4, efer, entry_control, exit_control, pin, primary,
-    rflags, secondary,
+    DR7_RESET, Field, PAGE, PAT_RESET, PREEMPTION_TIMER_LONGEST, activity, cr0, cr4, efer, entry_control,
+    exit_control, pin, primary, rflags, secondary,
 };
 use crate::control::{CR0_MASK, CR4_MASK};
 use crate::vcpu::Vcpu;
@@ -92,7 +92,8 @@ pub fn write_vmcs<V: Vcpu>(vcpu: &mut V) {
         (GuestGdtrLimit, GDT_ENTRIES.len() as u64 * 8 - 1),
         (GuestIdtrBase, 0),
         (GuestIdtrLimit, 0),
-        (PinControls, pin::VIRTUAL_NMIS),
+        (PinControls, pin::VIRTUAL_NMIS | pin::PREEMPTION_TIMER),
+        (PreemptionTimer, PREEMPTION_TIMER_LONGEST),
         (PrimaryControls, PRIMARY),
         (SecondaryControls, SECONDARY),
         (ExitControls, exit_control::SAVE_PREEMPTION_TIMER),

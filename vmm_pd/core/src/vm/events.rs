@@ -2,7 +2,7 @@
 
 use super::{State, Vm};
 use crate::apic::Pmi;
-use crate::arch::{Field, Interruption, interruptibility, pin, primary, rflags};
+use crate::arch::{Field, Interruption, PREEMPTION_TIMER_LONGEST, interruptibility, primary, rflags};
 use crate::boot;
 use crate::pmu::PmuLink;
 use crate::vcpu::Vcpu;
@@ -82,12 +82,13 @@ impl<L: PmuLink> Vm<L> {
 }
 
 /// The VMX-preemption timer (SDM vol. 3C, 26.5.1). It counts at the rate of the TSC shifted right by a number
-/// of bits that user level cannot read (IA32_VMX_MISC 4:0): it is learnt from how long the timer took.
+/// of bits that user level cannot read (IA32_VMX_MISC 4:0): it is learnt from how long the timer took. It always
+/// runs: without a deadline it ends the guest's run once in a long time, to no effect.
 #[derive(Debug)]
 pub(super) struct PreemptionTimer {
-    active: bool,
     shift: u32,
     started: u64,
+    /// What it was last set to.
     value: u64,
 }
 
@@ -98,32 +99,29 @@ const LEARN: u64 = 1 << 16;
 
 impl PreemptionTimer {
     pub const fn new() -> Self {
-        Self { active: false, shift: SHIFT, started: 0, value: 0 }
+        Self { shift: SHIFT, started: 0, value: PREEMPTION_TIMER_LONGEST }
     }
 
     fn arm<V: Vcpu>(&mut self, vcpu: &mut V, deadline: Option<u64>) {
-        let Some(deadline) = deadline else {
-            if self.active {
-                vcpu.write(Field::PinControls, pin::VIRTUAL_NMIS);
-                self.active = false;
+        let value = match deadline {
+            None if self.value == PREEMPTION_TIMER_LONGEST => return,
+            None => PREEMPTION_TIMER_LONGEST,
+            Some(deadline) => {
+                self.started = vcpu.now();
+                let ticks = deadline.saturating_sub(self.started) >> self.shift;
+                ticks.min(PREEMPTION_TIMER_LONGEST - 1)
             }
-            return;
         };
-        if !self.active {
-            vcpu.write(Field::PinControls, pin::VIRTUAL_NMIS | pin::PREEMPTION_TIMER);
-            self.active = true;
-        }
-        self.started = vcpu.now();
-        let ticks = deadline.saturating_sub(self.started) >> self.shift;
-        self.value = ticks.min(u64::from(u32::MAX));
-        vcpu.write(Field::PreemptionTimer, self.value);
+        self.value = value;
+        vcpu.write(Field::PreemptionTimer, value);
     }
 
     fn expired(&mut self, now: u64) {
-        if self.value >= LEARN {
+        if (LEARN..PREEMPTION_TIMER_LONGEST).contains(&self.value) {
             let cycles = now.saturating_sub(self.started) / self.value;
             // It took at least 2^shift cycles for each tick; the smallest such number that was seen is right.
             self.shift = cycles.checked_ilog2().map_or(self.shift, |shift| shift.min(self.shift));
         }
+        self.value = 0;
     }
 }
