@@ -65,6 +65,5 @@ fn number(error: Error) -> PortError {
         Error::RevokeFirst => 9,
         Error::NotEnoughMemory => 10,
         Error::Unknown(number) => number,
-        _ => u64::MAX,
     })
 }
