@@ -1,11 +1,13 @@
 //! From the first instruction to the main loop.
 
+use crate::kernel::keep_ipc_buffer;
 use crate::{Handler, debug_println, pd_name};
 use core::cell::UnsafeCell;
 
 /// Runs the protection domain; an error that an entry point returns ends it.
 #[doc(hidden)]
 pub fn run_main<T: Handler>(init: impl FnOnce() -> T) -> ! {
+    keep_ipc_buffer();
     match init().run() {
         Ok(never) => match never {},
         Err(error) => {

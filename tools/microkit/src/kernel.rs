@@ -35,6 +35,11 @@ static IPC: Access = {
     Access(RefCell::new(unsafe { Ipc::new(buffer) }))
 };
 
+/// Keeps the IPC buffer in programs that never use it: the image build maps it in every one.
+pub fn keep_ipc_buffer() {
+    core::hint::black_box(__sel4_ipc_buffer_obj.0.get());
+}
+
 /// Gives `f` the access to the kernel.
 ///
 /// # Panics

@@ -1,4 +1,4 @@
-//! The four functions that compiled code calls and that the freestanding `core` leaves to its user. They are in
+//! The functions that compiled code calls and that the freestanding `core` leaves to its user. They are in
 //! assembly, so that the compiler cannot turn one into a call of itself.
 
 use core::arch::asm;
@@ -57,6 +57,14 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, bytes: usize) -> i32 {
             options(nostack, readonly));
     }
     i32::from(above) - i32::from(below)
+}
+
+/// # Safety
+/// As BSD's `bcmp`: `memcmp` of which only the comparison with 0 counts.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, bytes: usize) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { memcmp(a, b, bytes) }
 }
 
 #[cfg(test)]

@@ -30,7 +30,20 @@ const TESTS: &[Test] = &[
 ];
 
 /// What the monitor and the panic handler say about those that crash.
-const CRASHES: &[&str] = &[];
+const CRASHES: &[&str] = &[
+    "monitor: reader: page fault: read at 0xdeadb000, instruction 0x",
+    "writer: to 0x",
+    "monitor: writer: page fault: write at 0x*, instruction 0x",
+    "panicker: panicked at tests/system/crash/panicker.rs:19:",
+    "notified by {2}",
+    "monitor: panicker: exception 6 (invalid opcode)*, instruction 0x",
+    "server: terminated with error: asked to end",
+    "monitor: server: exception 6 (invalid opcode)*, instruction 0x",
+];
+
+/// What the initialiser says when it has given up everything and looked at every slot that it had.
+const INITIALISER: &str =
+    "initialiser: * threads of * objects started; * capability slots checked, every one is empty";
 
 /// The line that a test prints last: its name and this.
 const PASSED: &str = ": passed";
@@ -131,7 +144,7 @@ fn judge(test: &Test, finished: &Finished) -> Outcome {
     if !finished.serial.lines().any(|line| line.ends_with(&format!("{}{PASSED}", test.name))) {
         return Err(Failure::Check(finished.summary()));
     }
-    for pattern in test.prints {
+    for pattern in test.prints.iter().chain([&INITIALISER]) {
         if !finished.serial.lines().any(|line| matches(line, pattern)) {
             return Err(Failure::Check(format!("no line like `{pattern}`; {}", finished.summary())));
         }
