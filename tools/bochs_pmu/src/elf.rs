@@ -55,6 +55,8 @@ unsafe extern "C" {
 pub struct Executable {
     /// The build identity, in hexadecimal.
     pub build_id: String,
+    /// Its lowest address.
+    pub base: usize,
     /// First address and end of the segment that becomes read-only after relocation.
     pub relro: (usize, usize),
 }
@@ -73,11 +75,13 @@ extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_vo
     let (info, executable) = unsafe { (&*info, &mut *data.cast::<Executable>()) };
     // SAFETY: the description has dlpi_phnum headers at dlpi_phdr.
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    executable.base = usize::MAX;
     for header in headers {
         let address = |offset: u64| usize::try_from(info.dlpi_addr + offset).unwrap_or(0);
         let start = address(header.p_vaddr);
         let size = usize::try_from(header.p_memsz).unwrap_or(0);
         match header.p_type {
+            libc::PT_LOAD => executable.base = executable.base.min(start),
             libc::PT_GNU_RELRO => executable.relro = (start, start + size),
             // SAFETY: a note segment of a loaded executable is mapped and readable.
             libc::PT_NOTE => unsafe { read_notes(start as *const u8, size, &mut executable.build_id) },

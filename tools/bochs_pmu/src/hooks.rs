@@ -7,7 +7,8 @@
 
 use crate::bochs::{Functions, Machine, Object, is_bochs};
 use crate::elf::{executable, symbol};
-use crate::patch::{replace_handler, replace_stub, replace_virtual};
+use crate::near::{Near, Watch, When};
+use crate::patch::{replace_handler, replace_virtual};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::stop::{OrStop, stop};
@@ -20,52 +21,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Bochs's limit on processors.
 const MAX_CPUS: usize = 256;
 
-/// What the hooks of one processor look at for every instruction.
-#[derive(Clone, Copy)]
-struct Hot {
-    icount: *const u64,
-    cpl: *const u8,
-    /// `after_execution` has work when this many slots are complete.
-    wake: u64,
-    unit: *mut Unit,
-    /// `after_execution` has work when the CPL differs.
-    cpl_seen: u8,
-    /// `before_execution` has work.
-    boundary: bool,
-    branches: bool,
-    llc: bool,
-}
-
 /// A value that only Bochs's simulation thread touches.
 struct Single<T>(UnsafeCell<T>);
 // SAFETY: hooks run in Bochs's only simulation thread; the constructor runs before it.
 unsafe impl<T> Sync for Single<T> {}
 
-static ZERO: (u64, u8) = (0, 0);
-const IDLE: Hot = Hot {
-    icount: &raw const ZERO.0,
-    cpl: &raw const ZERO.1,
-    wake: 0,
-    unit: std::ptr::null_mut(),
-    cpl_seen: 0,
-    boundary: false,
-    branches: false,
-    llc: false,
-};
-static HOT: Single<[Hot; MAX_CPUS]> = Single(UnsafeCell::new([IDLE; MAX_CPUS]));
+/// The units, leaked boxes; null before the first instruction.
+static UNITS: Single<[*mut Unit; MAX_CPUS]> = Single(UnsafeCell::new([std::ptr::null_mut(); MAX_CPUS]));
 static LIBRARY: Single<Option<Library>> = Single(UnsafeCell::new(None));
 
 /// Everything that is not per instruction.
 struct Library {
     functions: Functions,
     settings: Settings,
+    watch: *mut Watch,
     machine: Option<&'static Machine>,
 }
 
-fn hot(cpu: u32) -> *mut Hot {
+/// The unit of a processor. The caller keeps the borrow to itself until it returns to Bochs.
+fn unit(cpu: u32) -> Option<&'static mut Unit> {
     let index = usize::try_from(cpu).unwrap_or(0) % MAX_CPUS;
-    // SAFETY: the index is within the array.
-    unsafe { HOT.0.get().cast::<Hot>().add(index) }
+    // SAFETY: null or a leaked box, which only one hook at a time borrows, see the module's documentation.
+    unsafe { (*UNITS.0.get())[index].as_mut() }
 }
 
 /// The library, after its constructor.
@@ -75,30 +52,35 @@ fn library() -> &'static mut Library {
     library.as_mut().unwrap_or_else(|| stop("Bochs called a hook before the library was set up"))
 }
 
-/// Runs `work` on a processor, then renews what its hooks look at, and lets the time pass that was charged.
-fn with_unit(cpu: u32, work: impl FnOnce(&mut Unit, &Functions)) {
-    let hot = hot(cpu);
-    // SAFETY: `hot` is an entry of the array. Its unit is null or a leaked box.
-    let Some(unit) = (unsafe { (*hot).unit.as_mut() }) else { return };
+/// Runs `work` on a processor, then renews what the stubs test, and lets the time pass that was charged.
+/// `running` says whether the running slot is still to be completed.
+fn with_unit(cpu: u32, running: bool, work: impl FnOnce(&mut Unit, &Functions)) {
+    let Some(unit) = unit(cpu) else { return };
     let library = library();
+    let Some(machine) = library.machine else { return };
     work(unit, &library.functions);
-    // SAFETY: as above.
-    unsafe { renew(&mut *hot, unit) };
     let ticks = unit.processor.take_ticks();
-    if ticks > 0
-        && let Some(machine) = library.machine
-    {
+    renew(library.watch, machine.cpus.len(), cpu, running);
+    if ticks > 0 {
         machine.clock.advance(ticks);
     }
 }
 
-fn renew(hot: &mut Hot, unit: &Unit) {
-    let observed = unit.processor.pmu.observed();
-    hot.wake = unit.wake();
-    hot.boundary = unit.at_boundary();
-    hot.cpl_seen = unit.cpu.privilege();
-    hot.branches = observed.branches;
-    hot.llc = observed.llc;
+/// Renews what the stubs test: for all processors together, as they share it.
+fn renew(watch: *mut Watch, processors: usize, cpu: u32, running: bool) {
+    let mut next = Watch { countdown: i32::MAX, boundary: false, branches: false, accesses: false };
+    for index in 0..u32::try_from(processors).unwrap_or(0) {
+        let Some(unit) = unit(index) else { continue };
+        let complete = unit.cpu.slot() + u64::from(index == cpu && !running);
+        let idle = i32::try_from(unit.idle_slots(complete)).unwrap_or(i32::MAX);
+        let observed = unit.processor.pmu.observed();
+        next.countdown = next.countdown.min(idle);
+        next.boundary |= unit.at_boundary();
+        next.branches |= observed.branches;
+        next.accesses |= observed.llc;
+    }
+    // SAFETY: the watch is mapped for the whole life of the process; no reference to it exists.
+    unsafe { watch.write(next) };
 }
 
 /// Makes a unit for each processor, at the first instruction.
@@ -113,93 +95,54 @@ fn start() {
         let capabilities = features.perf_capabilities.then_some(PerfCapabilities(PerfCapabilities::FW_WRITE));
         let cpu = &machine.cpus[i];
         let unit = Box::leak(Box::new(Unit::new(cpu, geometry, capabilities, &library.settings)));
-        // SAFETY: `i` is less than MAX_CPUS: bx_cpu_count is one byte.
-        let hot = unsafe { &mut *HOT.0.get().cast::<Hot>().add(i) };
-        *hot = Hot { icount: cpu.icount, cpl: cpu.cpl, unit, ..IDLE };
+        // SAFETY: the simulation thread, and no borrow of the array exists.
+        unsafe { (*UNITS.0.get())[i] = unit };
     }
 }
 
 extern "C" fn after_execution(cpu: u32, _instruction: Object) {
-    // SAFETY: an entry of the array, whose pointers are to fields of a processor or to ZERO.
-    let due = unsafe {
-        let hot = &*hot(cpu);
-        *hot.icount + 1 >= hot.wake || *hot.cpl != hot.cpl_seen
-    };
-    if due {
-        after_slowly(cpu);
-    }
-}
-
-#[cold]
-fn after_slowly(cpu: u32) {
-    // SAFETY: an entry of the array.
-    if unsafe { (*hot(cpu)).unit.is_null() } {
+    if unit(cpu).is_none() {
         start();
     }
-    with_unit(cpu, Unit::after_instruction);
+    with_unit(cpu, false, Unit::after_instruction);
 }
 
 extern "C" fn before_execution(cpu: u32, _instruction: Object) {
-    // SAFETY: an entry of the array.
-    if unsafe { (*hot(cpu)).boundary } {
-        before_slowly(cpu);
-    }
-}
-
-#[cold]
-fn before_slowly(cpu: u32) {
-    with_unit(cpu, Unit::before_instruction);
+    with_unit(cpu, true, Unit::before_instruction);
 }
 
 extern "C" fn repeat_iteration(cpu: u32, _instruction: Object) {
-    with_unit(cpu, |unit, _| unit.repeat_iteration());
+    with_unit(cpu, true, |unit, _| unit.repeat_iteration());
 }
 
 extern "C" fn conditional_taken(cpu: u32, address: u64, _target: u64) {
-    conditional(cpu, address, true);
-}
-
-extern "C" fn conditional_not_taken(cpu: u32, address: u64) {
-    conditional(cpu, address, false);
-}
-
-#[inline]
-fn conditional(cpu: u32, address: u64, taken: bool) {
-    // SAFETY: an entry of the array; `branches` is set only with a unit, which no other hook borrows now.
-    unsafe {
-        let hot = &*hot(cpu);
-        if hot.branches {
-            (*hot.unit).processor.conditional_branch(address, taken);
-        }
+    if let Some(unit) = unit(cpu) {
+        unit.processor.conditional_branch(address, true);
     }
 }
 
-#[inline]
-fn other_branch(cpu: u32) {
-    // SAFETY: as in `conditional`.
-    unsafe {
-        let hot = &*hot(cpu);
-        if hot.branches {
-            (*hot.unit).processor.other_branch();
-        }
+extern "C" fn conditional_not_taken(cpu: u32, address: u64) {
+    if let Some(unit) = unit(cpu) {
+        unit.processor.conditional_branch(address, false);
     }
 }
 
 extern "C" fn unconditional_near(cpu: u32, _what: u32, _address: u64, _target: u64) {
-    other_branch(cpu);
+    if let Some(unit) = unit(cpu) {
+        unit.processor.other_branch();
+    }
 }
 
-extern "C" fn far(cpu: u32, _what: u32, _cs: u16, _address: u64, _new_cs: u16, _target: u64) {
-    other_branch(cpu);
+extern "C" fn far_branch(cpu: u32, _what: u32, _cs: u16, _address: u64, _new_cs: u16, _target: u64) {
+    with_unit(cpu, true, |unit, _| unit.far_branch());
 }
 
 extern "C" fn data_access(cpu: u32, _linear: u64, physical: u64, _length: u32, _type: u32, _rw: u32) {
-    // SAFETY: as in `conditional`.
-    unsafe {
-        let hot = &mut *hot(cpu);
-        if hot.llc && (*hot.unit).processor.data_access(physical) {
-            hot.wake = 0;
-        }
+    if let Some(unit) = unit(cpu)
+        && unit.processor.data_access(physical)
+    {
+        // SAFETY: the watch is mapped for the whole life of the process; no reference to it exists.
+        unsafe { (*library().watch).countdown = 0 };
     }
 }
 
@@ -207,24 +150,24 @@ extern "C" fn reset(cpu: u32, kind: u32) {
     /// `BX_RESET_SOFTWARE`: INIT, which leaves the PMU alone (SDM vol. 3A, table 10-1).
     const SOFTWARE: u32 = 10;
     if kind != SOFTWARE {
-        with_unit(cpu, |unit, _| unit.power_up());
+        with_unit(cpu, true, |unit, _| unit.power_up());
     }
 }
 
 extern "C" fn exception(cpu: u32, _vector: u32, _error: u32) {
-    with_unit(cpu, Unit::exception);
+    with_unit(cpu, true, Unit::exception);
 }
 
 extern "C" fn hardware_interrupt(cpu: u32, _vector: u32, _cs: u16, _address: u64) {
-    with_unit(cpu, |unit, _| unit.hardware_interrupt());
+    with_unit(cpu, true, |unit, _| unit.hardware_interrupt());
 }
 
 extern "C" fn vm_exit(cpu: u32, reason: u32, _qualification: u64) {
-    with_unit(cpu, |unit, functions| unit.vm_exit(functions, reason));
+    with_unit(cpu, true, |unit, functions| unit.vm_exit(functions, reason));
 }
 
 extern "C" fn wrmsr(cpu: u32, msr: u32, value: u64) {
-    with_unit(cpu, |unit, _| unit.wrmsr_begins(msr, value));
+    with_unit(cpu, true, |unit, _| unit.wrmsr_begins(msr, value));
 }
 
 /// The end of Bochs: writes the report.
@@ -233,8 +176,7 @@ extern "C" fn exit_environment() {
     let Some(machine) = library.machine else { return };
     let mut processors = Vec::new();
     for cpu in 0..machine.cpus.len() {
-        // SAFETY: an entry of the array, which `start` filled.
-        let unit = unsafe { &mut *(*HOT.0.get())[cpu].unit };
+        let Some(unit) = unit(u32::try_from(cpu).unwrap_or(0)) else { continue };
         unit.processor.sync(unit.cpu.slot());
         processors.push(&unit.processor.totals);
     }
@@ -261,7 +203,7 @@ const DONE: i32 = 1;
 extern "C" fn virtual_rdmsr(cpuid: Object, msr: u32, value: *mut u64) -> i32 {
     let mut result = UNKNOWN;
     if let Some(cpu) = index_of(|cpu| cpu.cpuid == cpuid) {
-        with_unit(cpu, |unit, _| match unit.rdmsr(msr) {
+        with_unit(cpu, true, |unit, _| match unit.rdmsr(msr) {
             Some(Ok(read)) => {
                 // SAFETY: Bochs passes where the value goes.
                 unsafe { *value = read };
@@ -277,7 +219,7 @@ extern "C" fn virtual_rdmsr(cpuid: Object, msr: u32, value: *mut u64) -> i32 {
 extern "C" fn virtual_wrmsr(cpuid: Object, msr: u32, value: u64) -> i32 {
     let mut result = UNKNOWN;
     if let Some(cpu) = index_of(|cpu| cpu.cpuid == cpuid) {
-        with_unit(cpu, |unit, _| match unit.wrmsr(msr, value) {
+        with_unit(cpu, true, |unit, _| match unit.wrmsr(msr, value) {
             Some(Ok(())) => result = DONE,
             Some(Err(_)) => result = FAULT,
             None => {}
@@ -293,20 +235,20 @@ const GENERAL_PROTECTION: u32 = 2;
 
 extern "C" fn rdmsr_begins(object: Object) {
     if let Some(cpu) = index_of(|cpu| cpu.object == object) {
-        with_unit(cpu, |unit, _| unit.rdmsr_begins());
+        with_unit(cpu, true, |unit, _| unit.rdmsr_begins());
     }
 }
 
 extern "C" fn entry_begins(object: Object) {
     if let Some(cpu) = index_of(|cpu| cpu.object == object) {
-        with_unit(cpu, Unit::entry_begins);
+        with_unit(cpu, true, Unit::entry_begins);
     }
 }
 
 extern "C" fn rdpmc_begins(object: Object) -> u32 {
     let mut next = TO_HANDLER;
     if let Some(cpu) = index_of(|cpu| cpu.object == object) {
-        with_unit(cpu, |unit, functions| {
+        with_unit(cpu, true, |unit, functions| {
             next = match unit.rdpmc(functions) {
                 None => TO_HANDLER,
                 Some(Ok(())) => RETURN,
@@ -383,28 +325,30 @@ extern "C" fn constructor() {
     let executable = executable();
     let functions = Functions::find(&executable);
     let settings = Settings::from_environment().or_stop();
-    // SAFETY: before Bochs runs; nothing borrows it.
-    unsafe { *LIBRARY.0.get() = Some(Library { functions, settings, machine: None }) };
-
-    let stubs: [(&str, *const ()); 14] = [
-        ("_Z24bx_instr_after_executionjP15bxInstruction_c", after_execution as *const ()),
-        ("_Z25bx_instr_before_executionjP15bxInstruction_c", before_execution as *const ()),
-        ("_Z25bx_instr_repeat_iterationjP15bxInstruction_c", repeat_iteration as *const ()),
-        ("_Z27bx_instr_cnear_branch_takenjmm", conditional_taken as *const ()),
-        ("_Z31bx_instr_cnear_branch_not_takenjm", conditional_not_taken as *const ()),
-        ("_Z22bx_instr_ucnear_branchjjmm", unconditional_near as *const ()),
-        ("_Z19bx_instr_far_branchjjtmtm", far as *const ()),
-        ("_Z19bx_instr_lin_accessjmmjjj", data_access as *const ()),
-        ("_Z14bx_instr_resetjj", reset as *const ()),
-        ("_Z18bx_instr_exceptionjjj", exception as *const ()),
-        ("_Z20bx_instr_hwinterruptjjtm", hardware_interrupt as *const ()),
-        ("_Z15bx_instr_vmexitjjm", vm_exit as *const ()),
-        ("_Z14bx_instr_wrmsrjjm", wrmsr as *const ()),
-        ("_Z17bx_instr_exit_envv", exit_environment as *const ()),
+    let mut near = Near::map(&executable);
+    let hooks: [(&str, When, *const ()); 14] = [
+        ("_Z24bx_instr_after_executionjP15bxInstruction_c", When::CountedDown, after_execution as *const ()),
+        ("_Z25bx_instr_before_executionjP15bxInstruction_c", When::Boundary, before_execution as *const ()),
+        ("_Z25bx_instr_repeat_iterationjP15bxInstruction_c", When::Always, repeat_iteration as *const ()),
+        ("_Z27bx_instr_cnear_branch_takenjmm", When::Branches, conditional_taken as *const ()),
+        ("_Z31bx_instr_cnear_branch_not_takenjm", When::Branches, conditional_not_taken as *const ()),
+        ("_Z22bx_instr_ucnear_branchjjmm", When::Branches, unconditional_near as *const ()),
+        ("_Z19bx_instr_far_branchjjtmtm", When::Always, far_branch as *const ()),
+        ("_Z19bx_instr_lin_accessjmmjjj", When::Accesses, data_access as *const ()),
+        ("_Z14bx_instr_resetjj", When::Always, reset as *const ()),
+        ("_Z18bx_instr_exceptionjjj", When::Always, exception as *const ()),
+        ("_Z20bx_instr_hwinterruptjjtm", When::Always, hardware_interrupt as *const ()),
+        ("_Z15bx_instr_vmexitjjm", When::Always, vm_exit as *const ()),
+        ("_Z14bx_instr_wrmsrjjm", When::Always, wrmsr as *const ()),
+        ("_Z17bx_instr_exit_envv", When::Always, exit_environment as *const ()),
     ];
-    for (name, to) in stubs {
-        replace_stub(name, to as usize);
+    for (name, when, hook) in hooks {
+        near.hook(name, when, hook);
     }
+    let watch = near.seal();
+    // SAFETY: before Bochs runs; nothing borrows it.
+    unsafe { *LIBRARY.0.get() = Some(Library { functions, settings, watch, machine: None }) };
+
     let handlers: [(&AtomicUsize, &str, *const (), usize); 3] = [
         (&RDMSR, "_ZN8BX_CPU_C5RDMSREP15bxInstruction_c", rdmsr_wrapper as *const (), 1),
         (&RDPMC, "_ZN8BX_CPU_C5RDPMCEP15bxInstruction_c", rdpmc_wrapper as *const (), 1),

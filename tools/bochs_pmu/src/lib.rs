@@ -9,12 +9,13 @@
 //! |---|---|
 //! | `settings`, `costs` | what the environment asks for |
 //! | `processor`, `unit`, `other_msrs`, `report` | the machine's behaviour; safe code |
-//! | `elf`, `patch`, `bochs`, `hooks` | the way into Bochs; the only unsafe code |
+//! | `elf`, `patch`, `near`, `bochs`, `hooks` | the way into Bochs; the only unsafe code |
 
 mod bochs;
 mod costs;
 mod elf;
 mod hooks;
+mod near;
 mod other_msrs;
 mod patch;
 mod processor;

@@ -25,21 +25,19 @@ const EMPTY_STUBS: [[u8; STUB]; 2] = [
     [0xC3, 0x66, 0x2E, 0x0F, 0x1F, 0x84, 0, 0, 0, 0, 0, 0x0F, 0x1F, 0x44, 0, 0],
 ];
 
-/// Replaces an empty instrumentation stub by a jump to `to`.
-pub fn replace_stub(name: &str, to: Address) {
+/// Replaces an empty instrumentation stub by the code that `code` makes for its address.
+pub fn replace_stub(name: &str, code: impl FnOnce(Address) -> [u8; 14]) {
     let Symbol { address, size } = symbol(name);
     // SAFETY: code of the executable is readable, and the stub has STUB bytes up to the next function.
-    let code = unsafe { std::slice::from_raw_parts(address, STUB) };
-    if size != 1 || !(address as usize).is_multiple_of(STUB) || !EMPTY_STUBS.iter().any(|stub| stub == code) {
-        stop(format!("{name} is not the empty stub that it should be ({size} bytes: {code:02x?})"));
-    }
+    let found = unsafe { std::slice::from_raw_parts(address, STUB) };
     let start = address as usize;
+    if size != 1 || !start.is_multiple_of(STUB) || !EMPTY_STUBS.iter().any(|stub| stub == found) {
+        stop(format!("{name} is not the empty stub that it should be ({size} bytes: {found:02x?})"));
+    }
+    let code = code(start);
     protect(start, start + STUB, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC, name);
-    // jmp [rip + 0], followed by the address
-    let mut jump = [0xFF, 0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    jump[6..].copy_from_slice(&to.to_le_bytes());
     // SAFETY: the pages are writable, the 14 bytes lie in the stub, and no thread executes it yet.
-    unsafe { std::ptr::copy_nonoverlapping(jump.as_ptr(), address, jump.len()) };
+    unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), address, code.len()) };
     protect(start, start + STUB, libc::PROT_READ | libc::PROT_EXEC, name);
 }
 

@@ -52,7 +52,7 @@ pub struct Unit {
     /// A VMCS field with an invalid value that makes the running VM entry fail, and its own value.
     spoiled: Option<(u32, u64)>,
     interrupt_mask_due: bool,
-    interrupts_due: u32,
+    interrupt_slot: Option<u64>,
     exit_charge_due: bool,
     boundary: bool,
     restart: bool,
@@ -76,7 +76,7 @@ impl Unit {
             in_transition: false,
             spoiled: None,
             interrupt_mask_due: false,
-            interrupts_due: 0,
+            interrupt_slot: None,
             exit_charge_due: false,
             boundary: false,
             restart: false,
@@ -84,9 +84,9 @@ impl Unit {
         }
     }
 
-    /// The number of complete slots at which [`Unit::after_instruction`] must be called.
-    pub fn wake(&self) -> u64 {
-        if self.attention { 0 } else { self.processor.wake() }
+    /// For how many more slots [`Unit::after_instruction`] need not be called when `complete` slots are.
+    pub fn idle_slots(&self, complete: u64) -> u64 {
+        if self.attention { 0 } else { self.processor.wake().saturating_sub(complete + 1) }
     }
 
     /// Whether [`Unit::before_instruction`] must be called before the next instruction.
@@ -123,6 +123,11 @@ impl Unit {
         self.charge_on_completion = 0;
         self.repeat_end = None;
         self.in_transition = false;
+        let interrupted = self.interrupt_slot.take();
+        if let Some(slot) = interrupted.filter(|&slot| slot < now) {
+            // A virtual interrupt ends its slot; others take none.
+            self.processor.abandon_slot(slot);
+        }
         self.processor.complete_exit(self.cpu.privilege());
         self.processor.set_ring(self.cpu.privilege(), now);
         if std::mem::take(&mut self.interrupt_mask_due) && self.cpu.in_guest() {
@@ -131,7 +136,7 @@ impl Unit {
         if std::mem::take(&mut self.exit_charge_due) {
             self.processor.charge(self.processor.costs.vm_exit, now);
         }
-        for _ in 0..std::mem::take(&mut self.interrupts_due) {
+        if interrupted.is_some() {
             self.processor.charge(self.processor.costs.interrupt, now);
         }
         self.deliver_pmi(functions, now);
@@ -146,6 +151,12 @@ impl Unit {
             self.cpu.set_lvtpc(lvtpc.0);
             self.cpu.interrupt(functions, delivery);
         }
+    }
+
+    /// A far branch is executed, which may change the ring.
+    pub fn far_branch(&mut self) {
+        self.processor.other_branch();
+        self.attention = true;
     }
 
     /// One iteration of a REP instruction was executed.
@@ -177,7 +188,10 @@ impl Unit {
 
     /// An external interrupt or NMI is delivered.
     pub fn hardware_interrupt(&mut self) {
-        self.interrupts_due += 1;
+        // A VM exit that acknowledges its interrupt delivers none.
+        if !self.in_transition {
+            self.interrupt_slot = Some(self.cpu.slot());
+        }
         self.boundary = true;
     }
 
@@ -267,6 +281,7 @@ impl Unit {
             }
         }
         self.exit_charge_due = true;
+        self.interrupt_slot = None;
         self.in_transition = true;
         self.boundary = true;
     }
