@@ -44,6 +44,13 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, count: usize) -> i32 {
     0
 }
 
+/// What compilers call where only equality matters.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, count: usize) -> i32 {
+    // SAFETY: the same demands on the caller.
+    unsafe { memcmp(a, b, count) }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn strlen(text: *const u8) -> usize {
     let mut end = text;

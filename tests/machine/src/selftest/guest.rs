@@ -68,3 +68,5 @@ guests! {
 pub const LOOP: u64 = 1 + 4 * 1000;
 /// Branches of it.
 pub const LOOP_BRANCHES: u64 = 1000;
+/// Instructions of [`nops`] that retire.
+pub const NOPS: u64 = 2000;

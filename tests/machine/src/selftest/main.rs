@@ -35,7 +35,7 @@ fn kernel(line: &str) {
     if let Some(instructions) = option("skid") {
         skid::check(&mut report, &geometry, instructions.parse().expect("skid=N"));
     } else if let Some(costs) = option("costs") {
-        costs::check(&mut report, costs);
+        costs::check(&mut report, &geometry, costs);
     } else {
         discovery::check(&mut report, &geometry);
         scenarios::check(&mut report, &geometry);

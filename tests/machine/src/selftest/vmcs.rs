@@ -11,13 +11,14 @@ use x86::vmx::vmcs::{control, guest, host, ro};
 const IA32_FEATURE_CONTROL: u32 = 0x3A;
 const IA32_VMX_BASIC: u32 = 0x480;
 const IA32_VMX_CR0_FIXED0: u32 = 0x486;
-/// The capability MSRs (allowed 0 and 1 settings) of the four control fields; no secondary controls.
-const IA32_VMX_PINBASED_CTLS: u32 = 0x481;
-const IA32_VMX_PROCBASED_CTLS: u32 = 0x482;
+/// The capability MSRs (required and allowed bits) of the four control fields; the "true" ones, which do not
+/// require the debug controls. No secondary controls.
+const IA32_VMX_TRUE_PINBASED_CTLS: u32 = 0x48D;
+const IA32_VMX_TRUE_PROCBASED_CTLS: u32 = 0x48E;
 /// See above.
-pub const IA32_VMX_EXIT_CTLS: u32 = 0x483;
+pub const IA32_VMX_TRUE_EXIT_CTLS: u32 = 0x48F;
 /// See above.
-pub const IA32_VMX_ENTRY_CTLS: u32 = 0x484;
+pub const IA32_VMX_TRUE_ENTRY_CTLS: u32 = 0x490;
 const CR4_VMXE: u64 = 1 << 13;
 const RFLAGS_ALWAYS: u64 = 2;
 /// RFLAGS.IF.
@@ -99,8 +100,9 @@ impl List {
 /// How an attempt to enter the guest ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// A VM exit with this reason (bit 31: the entry failed). RAX and RDX of the guest are kept.
-    Reason { reason: u64, rax: u64, rdx: u64 },
+    /// A VM exit with this reason (bit 31: the entry failed), the guest's RAX and RDX, and the time stamps that
+    /// passed from the first RDTSC of [`run`] to its second.
+    Reason { reason: u64, rax: u64, rdx: u64, cycles: u64 },
     /// VMfailValid with this VM-instruction error.
     Failed(u64),
 }
@@ -111,6 +113,14 @@ impl Exit {
         match self {
             Exit::Reason { reason, .. } => reason,
             Exit::Failed(error) => 1 << 32 | error,
+        }
+    }
+
+    /// Time stamps from before the entry to after the exit, see [`RUN`].
+    pub fn cycles(self) -> u64 {
+        match self {
+            Exit::Reason { cycles, .. } => cycles,
+            Exit::Failed(_) => u64::MAX,
         }
     }
 
@@ -145,23 +155,23 @@ fn controls(field: u32, capability: u32, wanted: u64) {
 
 /// Pin-based controls.
 pub fn pin_controls(wanted: u64) {
-    controls(control::PINBASED_EXEC_CONTROLS, IA32_VMX_PINBASED_CTLS, wanted);
+    controls(control::PINBASED_EXEC_CONTROLS, IA32_VMX_TRUE_PINBASED_CTLS, wanted);
 }
 
 /// Processor-based controls, beside the MSR bitmap.
 pub fn processor_controls(wanted: u64) {
     let field = control::PRIMARY_PROCBASED_EXEC_CONTROLS;
-    controls(field, IA32_VMX_PROCBASED_CTLS, USE_MSR_BITMAPS | wanted);
+    controls(field, IA32_VMX_TRUE_PROCBASED_CTLS, USE_MSR_BITMAPS | wanted);
 }
 
 /// Exit controls, beside the 64-bit host.
 pub fn exit_controls(wanted: u64) {
-    controls(control::VMEXIT_CONTROLS, IA32_VMX_EXIT_CTLS, EXIT_HOST_64 | wanted);
+    controls(control::VMEXIT_CONTROLS, IA32_VMX_TRUE_EXIT_CTLS, EXIT_HOST_64 | wanted);
 }
 
 /// Entry controls, beside the 64-bit guest.
 pub fn entry_controls(wanted: u64) {
-    controls(control::VMENTRY_CONTROLS, IA32_VMX_ENTRY_CTLS, ENTRY_GUEST_64 | wanted);
+    controls(control::VMENTRY_CONTROLS, IA32_VMX_TRUE_ENTRY_CTLS, ENTRY_GUEST_64 | wanted);
 }
 
 /// Sets the MSR bitmap's bit of a low MSR for reads or writes (SDM volume 3, 25.6.9).
@@ -280,6 +290,10 @@ pub fn end() {
     unsafe { x86::bits64::vmx::vmxoff() }.expect("VMXOFF");
 }
 
+/// Instructions of [`run`] from its first RDTSC to its second, but for the guest's: RDTSC, three MOV, TEST,
+/// JNZ, WRMSR, VMRESUME or VMLAUNCH; two MOV.
+pub const RUN: u64 = 10;
+
 /// Runs the guest from its first instruction to the next exit. Right before the VM entry `host_ctrl` is
 /// written to IA32_PERF_GLOBAL_CTRL, so that of the host's instructions only the entry counts.
 pub fn run(guest: Guest, flags: u64, host_ctrl: u64) -> Exit {
@@ -287,7 +301,7 @@ pub fn run(guest: Guest, flags: u64, host_ctrl: u64) -> Exit {
     set(guest::RFLAGS, RFLAGS_ALWAYS | flags);
     set(guest::INTERRUPTIBILITY_STATE, 0);
     set(guest::ACTIVITY_STATE, 0);
-    let (failed, rax, rdx): (u64, u64, u64);
+    let (failed, rax, rdx, cycles): (u64, u64, u64, u64);
     let (high, low) = split(host_ctrl);
     // SAFETY: the guest returns to label 21 with our stack; every register that a guest may have changed is
     // saved here or named as changed; guest code has no access to memory.
@@ -300,6 +314,12 @@ pub fn run(guest: Guest, flags: u64, host_ctrl: u64) -> Exit {
             "lea r9, [rip + 21f]",
             "mov r10d, 0x6C16", // host RIP
             "vmwrite r10, r9",
+            "mov r13, rax",
+            "mov r14, rdx",
+            "rdtsc",
+            "mov r12d, eax",
+            "mov rax, r13",
+            "mov rdx, r14",
             "test r8d, r8d",
             "jnz 22f",
             "wrmsr",
@@ -310,7 +330,14 @@ pub fn run(guest: Guest, flags: u64, host_ctrl: u64) -> Exit {
             "vmresume",
             "23: mov r9d, 1",
             "jmp 24f",
-            "21: xor r9d, r9d",
+            "21: mov r13, rax",
+            "mov r14, rdx",
+            "rdtsc",
+            "sub eax, r12d",
+            "mov r12d, eax",
+            "mov rax, r13",
+            "mov rdx, r14",
+            "xor r9d, r9d",
             "24:",
             "pop rbx",
             "pop rbp",
@@ -318,7 +345,7 @@ pub fn run(guest: Guest, flags: u64, host_ctrl: u64) -> Exit {
             inout("rax") u64::from(low) => rax,
             inout("rdx") u64::from(high) => rdx,
             inout("r8d") u32::from(LAUNCHED.load(Relaxed)) => _,
-            out("r9") failed, out("r10") _, out("r11") _, out("r12") _, out("r13") _, out("r14") _,
+            out("r9") failed, out("r10") _, out("r11") _, out("r12") cycles, out("r13") _, out("r14") _,
             out("r15") _, out("rsi") _, out("rdi") _,
         );
     }
@@ -330,5 +357,5 @@ pub fn run(guest: Guest, flags: u64, host_ctrl: u64) -> Exit {
     if reason >> 31 == 0 {
         LAUNCHED.store(true, Relaxed);
     }
-    Exit::Reason { reason, rax, rdx }
+    Exit::Reason { reason, rax, rdx, cycles }
 }

@@ -49,9 +49,9 @@ fn capabilities(report: &mut Report) {
     let mut offered = |name, capability, bit: u64| {
         report.check(name, "25.7.1, 25.8.1", read(capability) >> 32 & bit, bit);
     };
-    offered("VMX: entries can load IA32_PERF_GLOBAL_CTRL", IA32_VMX_ENTRY_CTLS, ENTRY_LOAD_GLOBAL_CTRL);
-    offered("VMX: exits can load IA32_PERF_GLOBAL_CTRL", IA32_VMX_EXIT_CTLS, EXIT_LOAD_GLOBAL_CTRL);
-    offered("VMX: exits can save IA32_PERF_GLOBAL_CTRL", IA32_VMX_EXIT_CTLS, EXIT_SAVE_GLOBAL_CTRL);
+    offered("VMX: entries can load IA32_PERF_GLOBAL_CTRL", IA32_VMX_TRUE_ENTRY_CTLS, ENTRY_LOAD_GLOBAL_CTRL);
+    offered("VMX: exits can load IA32_PERF_GLOBAL_CTRL", IA32_VMX_TRUE_EXIT_CTLS, EXIT_LOAD_GLOBAL_CTRL);
+    offered("VMX: exits can save IA32_PERF_GLOBAL_CTRL", IA32_VMX_TRUE_EXIT_CTLS, EXIT_SAVE_GLOBAL_CTRL);
 }
 
 fn refusals(report: &mut Report, geometry: &Geometry) {

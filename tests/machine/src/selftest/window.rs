@@ -92,3 +92,47 @@ pub fn repe_scasb(ctrl: u64, count: u32, zeros: &[u8]) -> Place {
 pub fn halt(ctrl: u64) -> Place {
     window!(ctrl, "sti", ["hlt"],)
 }
+
+/// A window whose code is repeated ten times between two RDTSC; gives the time stamps from one to the other.
+macro_rules! timed {
+    ($(#[$meta:meta])* $name:ident: $($code:literal),*) => {
+        $(#[$meta])*
+        pub fn $name(ctrl: u64) -> u64 {
+            let cycles: u64;
+            window!(
+                ctrl, "cli",
+                ["rdtsc", "mov r9d, eax", ".rept 10", $($code,)* ".endr", "rdtsc", "sub eax, r9d", "mov r9d, eax"],
+                out("r9") cycles,
+            );
+            cycles
+        }
+    };
+}
+
+/// Instructions of a timed window beside the repeated ones: two RDTSC, two MOV, SUB.
+pub const TIMED: u64 = 5;
+/// Those from the first RDTSC to the second.
+pub const BETWEEN: u64 = 2;
+/// How often a timed window repeats its code.
+pub const REPEATED: u64 = 10;
+
+timed! {
+    /// RDMSR of IA32_PERF_GLOBAL_STATUS: two instructions.
+    timed_rdmsr: "mov ecx, 0x38E", "rdmsr"
+}
+timed! {
+    /// WRMSR of 0 to IA32_PERF_GLOBAL_STATUS_RESET: four instructions.
+    timed_wrmsr_pmu: "mov ecx, 0x390", "xor eax, eax", "xor edx, edx", "wrmsr"
+}
+timed! {
+    /// WRMSR of 0 to IA32_LSTAR: four instructions.
+    timed_wrmsr_other: "mov ecx, 0xC0000082", "xor eax, eax", "xor edx, edx", "wrmsr"
+}
+timed! {
+    /// RDPMC of counter 0: two instructions.
+    timed_rdpmc: "xor ecx, ecx", "rdpmc"
+}
+timed! {
+    /// Two instructions that cost nothing beyond their cycles.
+    timed_nops: "nop", "nop"
+}
