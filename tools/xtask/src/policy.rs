@@ -1,5 +1,9 @@
 //! `policy`: checks and compiles policy files.
 
+mod system;
+
+pub use system::in_bochs;
+
 use crate::process::{Failure, Outcome};
 use pmu_policy::{Compiled, compile};
 use std::fs;

@@ -3,7 +3,7 @@
 use crate::image::{refusals, system_tests};
 use crate::process::{Failure, Outcome, run};
 use crate::workspace::cargo;
-use crate::{check, setup};
+use crate::{check, policy, setup};
 use std::time::Instant;
 
 /// What `cargo xtask test` takes.
@@ -38,6 +38,11 @@ const STEPS: &[Step] = &[
         name: "system-bochs",
         shows: "images of protection domains and guests, in Bochs",
         run: system_tests::in_bochs,
+    },
+    Step {
+        name: "protocol-bochs",
+        shows: "the policy domain on the real kernel answers every request, in Bochs",
+        run: policy::in_bochs,
     },
 ];
 
