@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::model::Map;
 use crate::xml::Element;
 
-/// Reads a `map` below address `end`; `setvars` says whether it may set variables.
+/// Reads a `map` below address `end`; `setvars` says whether it may set variables, which a guest's cannot.
 pub(super) fn parse(element: &Element<'_>, end: u64, setvars: bool) -> Result<Map, Error> {
     let all = ["mr", "vaddr", "perms", "cached", "setvar_vaddr", "setvar_size", "setvar_prefill_size"];
     element.only(if setvars { &all } else { &all[..4] })?;
@@ -27,6 +27,10 @@ pub(super) fn parse(element: &Element<'_>, end: u64, setvars: bool) -> Result<Ma
         let reason = if permissions == "w" { "write-only" } else { "unreadable" };
         return Err(element.error(format_args!("perms must have 'r': {reason} mappings are not allowed")));
     }
+    let cached = element.flag("cached", true)?;
+    if !cached && !setvars {
+        return Err(element.error("cached: the bundled kernel's guest memory is always cached; leave it out"));
+    }
     Ok(Map {
         line: element.line(),
         region,
@@ -34,6 +38,6 @@ pub(super) fn parse(element: &Element<'_>, end: u64, setvars: bool) -> Result<Ma
         read: has('r'),
         write: has('w'),
         execute: has('x'),
-        cached: element.flag("cached", true)?,
+        cached,
     })
 }
