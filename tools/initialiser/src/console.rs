@@ -5,6 +5,14 @@ use sel4_abi::{CPtr, Ipc, debug_put_char};
 
 /// COM1's data port.
 const DATA: u16 = 0x3f8;
+/// COM1's interrupt enable port; while the divisor latch is open, the divisor's high byte.
+const INTERRUPT_ENABLE: u16 = DATA + 1;
+/// COM1's line control port.
+const LINE_CONTROL: u16 = DATA + 3;
+/// Line control: the data port is the divisor's low byte.
+const DIVISOR_LATCH: u8 = 1 << 7;
+/// Line control: eight bits, no parity, one stop bit.
+const EIGHT_BITS: u8 = 3;
 /// COM1's line status port.
 const LINE_STATUS: u16 = DATA + 5;
 /// Line status: the transmitter takes a byte.
@@ -22,6 +30,23 @@ pub enum Console {
 }
 
 impl Console {
+    /// Sets COM1 to 115,200 baud, eight bits and no interrupts, as the debug kernel does for itself. Done once,
+    /// before anybody prints.
+    pub fn open(self, ipc: &mut Ipc) {
+        let Console::Serial(port) = self else { return };
+        let settings = [
+            (INTERRUPT_ENABLE, 0),
+            (LINE_CONTROL, DIVISOR_LATCH),
+            (DATA, 1),
+            (INTERRUPT_ENABLE, 0),
+            (LINE_CONTROL, EIGHT_BITS),
+        ];
+        for (address, value) in settings {
+            // A port that is refused leaves nobody to tell.
+            let _ = ipc.io_port_out8(port, address, value);
+        }
+    }
+
     /// Prints one line.
     pub fn line(self, ipc: &mut Ipc, text: fmt::Arguments<'_>) {
         let mut writer = Writer { console: self, ipc };

@@ -54,6 +54,7 @@ extern "C" fn main(boot_info: &'static BootInfo) -> ! {
     let Some(buffer) = NonNull::new(boot_info.ipc_buffer) else { stop() };
     // SAFETY: the kernel maps the IPC buffer where it says, for this thread alone.
     let mut ipc = unsafe { Ipc::new(buffer) };
+    console.open(&mut ipc);
     let outcome = run(&mut ipc, boot_info, console);
     if let Err(error) = outcome {
         console.line(&mut ipc, format_args!("initialiser: {error}"));
