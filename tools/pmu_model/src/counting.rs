@@ -33,7 +33,8 @@ fn room(value: u64, mask: u64) -> u64 {
 /// By how much a selector with EDGE, INV or CMASK counts in one step (SDM vol. 3B, 20.2.1.1).
 ///
 /// In each cycle the number of events is compared with CMASK; where that is 0, with 1, and INV is ignored.
-/// `asserted` is the outcome in the cycle before, and becomes that of the last.
+/// `asserted` is the outcome in the cycle before, and becomes that of the last. It is false while the counter is
+/// disabled.
 fn compared(selector: PerfEvtSel, event: Event, step: &Events, asserted: &mut bool) -> u64 {
     if step.core_cycles == 0 {
         return 0;
@@ -92,9 +93,16 @@ impl Pmu {
         self.active = 0;
         self.observed = Observed::default();
         self.headroom = Headroom { cycles: u64::MAX, llc_references: u64::MAX };
-        if self.frozen() {
-            return;
+        if !self.frozen() {
+            self.find_active();
         }
+        let active = self.active;
+        for i in (0..MAX_GP).filter(|i| active & (1 << i) == 0) {
+            self.gp[i].asserted = false;
+        }
+    }
+
+    fn find_active(&mut self) {
         for i in 0..MAX_GP {
             let selector = self.evtsel[i];
             if let Some(event) = self.gp_event(i) {
@@ -136,7 +144,7 @@ impl Pmu {
     /// `events` is one step, or a sum of steps within [`Pmu::headroom`].
     #[must_use]
     pub fn advance(&mut self, ring: Ring, events: &Events) -> Option<PmiRequest> {
-        if self.active == 0 {
+        if self.active == 0 || *events == Events::default() {
             return None;
         }
         let active = self.active;
