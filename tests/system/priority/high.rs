@@ -9,7 +9,7 @@ use log::{Log, Word};
 use sel4_microkit::{ChannelSet, Handler, Infallible, debug_println, protection_domain};
 
 /// Reads of the page: several time slices (10 ms each) on any machine that the tests use.
-const READS: u64 = 20_000_000;
+const READS: u64 = 8_000_000;
 
 struct High(Log);
 

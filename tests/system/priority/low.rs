@@ -9,7 +9,7 @@ use log::{Log, Word};
 use sel4_microkit::{Channel, Handler, NullHandler, debug_println, protection_domain};
 
 const HIGH: Channel = Channel::new(0);
-const NOTIFICATIONS: u64 = 5;
+const NOTIFICATIONS: u64 = 3;
 const TURNS: u64 = 5;
 
 #[protection_domain]

@@ -10,10 +10,13 @@ use sel4_microkit::{
 };
 
 const SERIAL: IoPort = IoPort::new(5);
-/// COM1's registers: data, line status, scratch.
+/// COM1's registers: data, line control, line status, scratch.
 const DATA: u16 = 0x3f8;
+const LINE_CONTROL: u16 = DATA + 3;
 const LINE_STATUS: u16 = DATA + 5;
 const SCRATCH: u16 = DATA + 7;
+/// Line control: 8 bits, no parity, one stop bit.
+const EIGHT_BITS: u8 = 3;
 /// Line status: a byte may be written.
 const TRANSMITTER_EMPTY: u8 = 1 << 5;
 const SERVER: Channel = Channel::new(0);
@@ -42,6 +45,7 @@ fn init() -> impl Handler {
 }
 
 fn works() -> Result<bool, Error> {
+    SERIAL.out8(LINE_CONTROL, EIGHT_BITS)?;
     SERIAL.out8(SCRATCH, 0x5a)?;
     let kept = SERIAL.in8(SCRATCH)? == 0x5a;
     // Outside the range, and a range that is not there.

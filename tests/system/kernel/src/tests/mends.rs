@@ -1,0 +1,137 @@
+//! The mends of seL4 5.0.0 that a root task can see.
+
+use super::Shared;
+use crate::memory::{BufferPage, Stack};
+use crate::programs;
+use crate::root::Root;
+use crate::threads::Thread;
+use crate::vm::Vm;
+use crate::vmcs::{self, exit};
+use core::sync::atomic::{AtomicU64, Ordering};
+use sel4_abi::numbers::{object, slot, syscall};
+use sel4_abi::{Ipc, VmEnter, yield_now};
+
+static STACK: Stack<0x2000> = Stack::new();
+static BUFFER: BufferPage = BufferPage::new();
+/// How often the second thread's VMEnter has returned, plus 1 when it has started.
+static RETURNS: AtomicU64 = AtomicU64::new(0);
+static LAST: AtomicU64 = AtomicU64::new(0);
+
+/// Enters its guest for ever, without completing anything.
+extern "C" fn enter_for_ever() -> ! {
+    // SAFETY: the page is this thread's buffer, and this function is all that it runs.
+    let mut ipc = unsafe { Ipc::new(core::ptr::NonNull::new_unchecked(BUFFER.pointer())) };
+    RETURNS.fetch_add(1, Ordering::Relaxed);
+    let mut rip = crate::guest::CODE as u64;
+    loop {
+        let mut words = [rip, vmcs::PRIMARY_HLT_EXITING, 0, 0];
+        let result = ipc.vm_enter(&mut words);
+        rip = words[0];
+        LAST.store(if result == VmEnter::Exit { words[3] } else { u64::MAX }, Ordering::Relaxed);
+        RETURNS.fetch_add(1, Ordering::Relaxed);
+        yield_now();
+    }
+}
+
+fn wait_for(returns: u64) {
+    for _ in 0..1_000 {
+        if RETURNS.load(Ordering::Relaxed) >= returns {
+            return;
+        }
+        yield_now();
+    }
+    panic!("the second thread returned {} times, not {returns}", RETURNS.load(Ordering::Relaxed));
+}
+
+/// The reason of a failed entry keeps bit 31 (SDM 25.9.1), and a repaired guest starts.
+pub fn first_entry(root: &mut Root, _: &Shared) {
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.load(root, programs::protected());
+    // Bit 1 of RFLAGS must be 1 (SDM 27.3.1.4).
+    vm.write_vmcs(root, vmcs::GUEST_RFLAGS, 0);
+    for _ in 0..2 {
+        assert_eq!(vm.enter(root).reason, exit::INVALID_GUEST_STATE);
+    }
+    vm.write_vmcs(root, vmcs::GUEST_RFLAGS, 2);
+    assert_eq!(vm.run(root), exit::VMCALL);
+}
+
+/// A thread without a VCPU gets an unknown-syscall fault, not the kernel an assertion.
+pub fn without_vcpu(root: &mut Root, _: &Shared) {
+    let thread = Thread::new(root, enter_for_ever, &STACK, &BUFFER);
+    RETURNS.store(0, Ordering::Relaxed);
+    thread.start(root);
+    wait_for(1);
+    for _ in 0..10 {
+        yield_now();
+    }
+    assert_eq!(RETURNS.load(Ordering::Relaxed), 1, "VMEnter returned without a VCPU");
+    let registers = root.ipc.tcb_read_registers(thread.tcb, true).expect("registers");
+    let number = registers[sel4_abi::numbers::thread_register::RDX];
+    assert_eq!(number.cast_signed(), syscall::VM_ENTER, "it stopped elsewhere");
+}
+
+/// A VCPU is taken from a thread that is in its guest: that thread returns with badge 0.
+pub fn taken(root: &mut Root, shared: &Shared) {
+    let thread = Thread::new(root, enter_for_ever, &STACK, &BUFFER);
+    root.ipc.tcb_set_ept_root(thread.tcb, shared.space.0).expect("EPT root");
+    let mut vm = Vm::new(root, 0);
+    vm.load(root, SPIN);
+    root.ipc.vcpu_set_tcb(vm.vcpu, thread.tcb).expect("SetTCB");
+    RETURNS.store(0, Ordering::Relaxed);
+    thread.start(root);
+    wait_for(1);
+    // The guest spins now, and the root task is back because its time slice ended.
+    yield_now();
+    vm.bind(root);
+    wait_for(2);
+    assert_eq!(LAST.load(Ordering::Relaxed), u64::MAX, "VMEnter returned with an exit");
+    thread.stop(root);
+    vm.load(root, programs::protected());
+    assert_eq!(vm.run(root), exit::VMCALL, "the VCPU runs for its new thread");
+}
+
+/// JMP to itself.
+const SPIN: &[u8] = &[0xeb, 0xfe];
+
+/// A guest that spins gives way to threads of its priority, again and again.
+pub fn time_slice(root: &mut Root, shared: &Shared) {
+    let thread = Thread::new(root, enter_for_ever, &STACK, &BUFFER);
+    root.ipc.tcb_set_ept_root(thread.tcb, shared.space.0).expect("EPT root");
+    let mut vm = Vm::new(root, 0);
+    vm.load(root, SPIN);
+    root.ipc.vcpu_set_tcb(vm.vcpu, thread.tcb).expect("SetTCB");
+    RETURNS.store(0, Ordering::Relaxed);
+    thread.start(root);
+    wait_for(1);
+    // Each yield gives the guest a slice and comes back.
+    for _ in 0..3 {
+        yield_now();
+    }
+    thread.stop(root);
+    root.delete(vm.vcpu);
+}
+
+/// More VCPUs are made, run and deleted than there are VPIDs; the memory is used again each time.
+pub fn deleted(root: &mut Root, _: &Shared) {
+    /// CONFIG_MAX_VPIDS and some more.
+    const VCPUS: usize = 80;
+    let memory = root.spare_memory(sel4_abi::numbers::size_bits::VCPU);
+    for _ in 0..VCPUS {
+        let vcpu = root.empty();
+        let node = sel4_abi::invocations::Slot { root: slot::INIT_CNODE, index: 0, depth: 0 };
+        root.ipc.untyped_retype(memory, object::VCPU, 0, node, vcpu, 1).expect("a VCPU in used memory");
+        let mut vm = Vm::from_vcpu(root, vcpu);
+        vm.bind(root);
+        vm.load(root, programs::fpu());
+        vm.set(sel4_abi::numbers::guest_register::EDI, crate::guest::DATA as u64);
+        vm.set(sel4_abi::numbers::guest_register::R12, 1);
+        assert_eq!(vm.run(root), exit::VMCALL);
+        root.delete(vcpu);
+    }
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.load(root, programs::protected());
+    assert_eq!(vm.run(root), exit::VMCALL);
+}

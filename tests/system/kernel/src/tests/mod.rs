@@ -1,0 +1,79 @@
+//! The tests. Each panics when something is not as it must be.
+
+mod access;
+mod authority;
+mod counting;
+mod fuzz;
+mod isolation;
+mod mends;
+mod modes;
+mod numbers;
+mod pmi;
+
+use crate::guest;
+use crate::root::Root;
+use crate::vm::AddressSpace;
+use sel4_abi::invocations::PmuGeometry;
+
+/// What all tests share.
+pub struct Shared {
+    pub space: AddressSpace,
+    pub geometry: Geometry,
+}
+
+/// The hardware's PMU (SDM 20.2), from CPUID leaf 0xA.
+#[derive(Clone, Copy)]
+pub struct Geometry {
+    pub gp: u64,
+    pub fixed: u64,
+}
+
+impl Geometry {
+    /// Versions before 5 have no bitmap of fixed counters; the tests need no gaps in it.
+    fn from_kernel(geometry: &PmuGeometry) -> Self {
+        let [eax, _, _, edx] = geometry.leaf_0a;
+        Geometry { gp: u64::from(eax >> 8 & 0xff), fixed: u64::from(edx & 0x1f) }
+    }
+}
+
+type Test = fn(&mut Root, &Shared);
+
+const TESTS: &[(&str, Test)] = &[
+    ("registers stay intact", modes::registers),
+    ("32-bit and real-mode guests", modes::small),
+    ("FPU state is each guest's and thread's own", modes::fpu),
+    ("a first entry that fails", mends::first_entry),
+    ("VMEnter without a VCPU", mends::without_vcpu),
+    ("a VCPU taken from a running guest", mends::taken),
+    ("a spinning guest uses its time slice only", mends::time_slice),
+    ("a deleted VCPU leaves nothing", mends::deleted),
+    ("direct access does not exit and counts exactly", access::direct),
+    ("closed access exits", access::closed),
+    ("completed instructions count once", counting::completed),
+    ("completed instructions follow ring and CMASK", counting::filters),
+    ("host GLOBAL_CTRL is 0", counting::host),
+    ("two VCPUs interleaved", isolation::interleaved),
+    ("each VCPU counts what its selector says", isolation::selectors),
+    ("run-right writes gain nothing", isolation::attempts),
+    ("rights are refused each way", authority::rights),
+    ("wrong arguments are refused", authority::arguments),
+    ("PMIs, one VCPU", pmi::one),
+    ("PMIs, two VCPUs preempting each other", pmi::two),
+    ("figures", numbers::figures),
+    ("random invocations", fuzz::random),
+];
+
+/// Runs every test.
+pub fn all(root: &mut Root) {
+    guest::fill_tables();
+    let space = AddressSpace::new(root);
+    let vcpu = root.object(sel4_abi::numbers::object::VCPU, 0);
+    let kernels = root.ipc.vcpu_pmu_get_geometry(vcpu).expect("geometry");
+    let geometry = Geometry::from_kernel(&kernels);
+    root.line(format_args!("kernel tests: {} + {} counters", geometry.gp, geometry.fixed));
+    let shared = Shared { space, geometry };
+    for (name, test) in TESTS {
+        test(root, &shared);
+        root.line(format_args!("test {name}: ok"));
+    }
+}
