@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The protocol between a VMM and the PMU policy domain. Generated from the crate pmu_api, whose
+ * documentation says what each message means; do not edit. */
+#ifndef PMU_API_H
+#define PMU_API_H
+
+#include <stdint.h>
+
+/* The protocol. */
+#define PMU_VERSION UINT64_C(0x1)
+#define PMU_MAX_WORDS UINT64_C(0x8)
+#define PMU_CHUNK_WORDS UINT64_C(0x7)
+#define PMU_MAX_CHUNKS UINT64_C(0xa)
+#define PMU_COMPLETED UINT64_C(0x1)
+
+/* Operations: bits 7:0 of a request's label. */
+#define PMU_OPERATION_OPEN UINT64_C(0x1)
+#define PMU_OPERATION_READ UINT64_C(0x2)
+#define PMU_OPERATION_WRITE UINT64_C(0x3)
+#define PMU_OPERATION_RDPMC UINT64_C(0x4)
+#define PMU_OPERATION_OVERFLOW UINT64_C(0x5)
+#define PMU_OPERATION_SAVE UINT64_C(0x6)
+#define PMU_OPERATION_RESTORE UINT64_C(0x7)
+#define PMU_OPERATION_STATISTICS UINT64_C(0x8)
+#define PMU_OPERATION_REPLACE_FILTER UINT64_C(0x20)
+
+/* Replies: bits 7:0 of a reply's label. */
+#define PMU_REPLY_OPENED UINT64_C(0x81)
+#define PMU_REPLY_VALUE UINT64_C(0x82)
+#define PMU_REPLY_DONE UINT64_C(0x83)
+#define PMU_REPLY_OVERFLOW UINT64_C(0x85)
+#define PMU_REPLY_SAVED UINT64_C(0x86)
+#define PMU_REPLY_RESTORING UINT64_C(0x87)
+#define PMU_REPLY_STATISTICS UINT64_C(0x88)
+#define PMU_REPLY_RESTORED UINT64_C(0x89)
+#define PMU_REPLY_REPLACED UINT64_C(0xa0)
+#define PMU_REPLY_FAULT UINT64_C(0xc0)
+#define PMU_REPLY_REFUSED UINT64_C(0xc1)
+#define PMU_REPLY_MALFORMED UINT64_C(0xc2)
+
+/* Word 0, bits 7:0, of PMU_REPLY_OPENED. */
+#define PMU_MODE_OFF UINT64_C(0x1)
+#define PMU_MODE_MEDIATED UINT64_C(0x2)
+#define PMU_MODE_EMULATED UINT64_C(0x3)
+#define PMU_MODE_PASSTHROUGH UINT64_C(0x4)
+
+/* Word 0, bits 15:8, of PMU_REPLY_OPENED. */
+#define PMU_DIRECT_LEGACY_COUNTERS UINT64_C(0x1)
+#define PMU_DIRECT_FULL_WIDTH_COUNTERS UINT64_C(0x2)
+#define PMU_DIRECT_FIXED_COUNTERS UINT64_C(0x4)
+#define PMU_DIRECT_GLOBAL UINT64_C(0x8)
+#define PMU_DIRECT_RDPMC UINT64_C(0x10)
+#define PMU_DIRECT_CONTROL UINT64_C(0x20)
+
+/* Word 0 of PMU_REPLY_OVERFLOW. */
+#define PMU_OVERFLOW_DELIVER UINT64_C(0x1)
+#define PMU_OVERFLOW_DELAY UINT64_C(0x2)
+#define PMU_OVERFLOW_SPURIOUS UINT64_C(0x3)
+
+/* Word 0 of PMU_REPLY_REFUSED; word 1 is the detail. */
+#define PMU_REFUSAL_UNAVAILABLE UINT64_C(0x1)
+#define PMU_REFUSAL_SNAPSHOT UINT64_C(0x2)
+#define PMU_REFUSAL_FILTER UINT64_C(0x3)
+#define PMU_REFUSAL_CHUNK UINT64_C(0x4)
+#define PMU_REFUSAL_STATISTIC UINT64_C(0x5)
+#define PMU_REFUSAL_NOT_MANAGER UINT64_C(0x6)
+#define PMU_REFUSAL_NOT_VMM UINT64_C(0x7)
+#define PMU_REFUSAL_PORT UINT64_C(0x8)
+
+/* Detail of PMU_REFUSAL_UNAVAILABLE. */
+#define PMU_UNAVAILABLE_POLICY_INVALID UINT64_C(0x1)
+#define PMU_UNAVAILABLE_NO_VM UINT64_C(0x2)
+#define PMU_UNAVAILABLE_GEOMETRY UINT64_C(0x3)
+#define PMU_UNAVAILABLE_HARDWARE UINT64_C(0x4)
+#define PMU_UNAVAILABLE_AUTHORITY UINT64_C(0x5)
+
+/* Detail of PMU_REFUSAL_SNAPSHOT. */
+#define PMU_SNAPSHOT_VERSION UINT64_C(0x1)
+#define PMU_SNAPSHOT_CHECKSUM UINT64_C(0x2)
+#define PMU_SNAPSHOT_GEOMETRY UINT64_C(0x3)
+#define PMU_SNAPSHOT_RESERVED UINT64_C(0x4)
+#define PMU_SNAPSHOT_LENGTH UINT64_C(0x5)
+#define PMU_SNAPSHOT_MODE UINT64_C(0x6)
+
+/* Detail of PMU_REFUSAL_FILTER. */
+#define PMU_FILTER_INVALID UINT64_C(0x1)
+#define PMU_FILTER_NO_VM UINT64_C(0x2)
+#define PMU_FILTER_MODE UINT64_C(0x3)
+#define PMU_FILTER_HARDWARE UINT64_C(0x4)
+
+/* Word 0 of PMU_REPLY_MALFORMED; words 1 and 2 are details. */
+#define PMU_MALFORMED_VERSION UINT64_C(0x1)
+#define PMU_MALFORMED_OPERATION UINT64_C(0x2)
+#define PMU_MALFORMED_LENGTH UINT64_C(0x3)
+#define PMU_MALFORMED_WORD UINT64_C(0x4)
+
+/* The statistics region. */
+#define PMU_STATISTICS_MAGIC UINT64_C(0x3154415453554d50)
+#define PMU_STATISTICS_BYTES UINT64_C(0x1000)
+#define PMU_STATISTICS UINT64_C(0x12)
+#define PMU_MAX_VMS UINT64_C(0x8)
+
+/* Counters of a VM in the statistics region. */
+#define PMU_STATISTIC_OPENS UINT64_C(0x0)
+#define PMU_STATISTIC_CONTROL_WRITES UINT64_C(0x1)
+#define PMU_STATISTIC_DATA_WRITES UINT64_C(0x2)
+#define PMU_STATISTIC_READS UINT64_C(0x3)
+#define PMU_STATISTIC_RDPMCS UINT64_C(0x4)
+#define PMU_STATISTIC_FAULTS UINT64_C(0x5)
+#define PMU_STATISTIC_DENIED UINT64_C(0x6)
+#define PMU_STATISTIC_PMIS_DELIVERED UINT64_C(0x7)
+#define PMU_STATISTIC_PMIS_DELAYED UINT64_C(0x8)
+#define PMU_STATISTIC_PMIS_SPURIOUS UINT64_C(0x9)
+#define PMU_STATISTIC_SAVES UINT64_C(0xa)
+#define PMU_STATISTIC_RESTORES UINT64_C(0xb)
+#define PMU_STATISTIC_FILTERS_REPLACED UINT64_C(0xc)
+#define PMU_STATISTIC_REFUSALS UINT64_C(0xd)
+#define PMU_STATISTIC_MALFORMED_VERSION UINT64_C(0xe)
+#define PMU_STATISTIC_MALFORMED_OPERATION UINT64_C(0xf)
+#define PMU_STATISTIC_MALFORMED_LENGTH UINT64_C(0x10)
+#define PMU_STATISTIC_MALFORMED_WORD UINT64_C(0x11)
+
+/* The label of a message with this operation. */
+#define PMU_LABEL(operation) (PMU_VERSION << 8 | (operation))
+
+/* A message: the label (PMU_LABEL), how many words, the words. */
+struct pmu_message {
+    uint64_t label;
+    uint64_t count;
+    uint64_t words[PMU_MAX_WORDS];
+};
+
+/* One VM in the statistics region. */
+struct pmu_vm_statistics {
+    uint64_t channel;
+    uint64_t counters[PMU_STATISTICS];
+};
+
+/* The statistics region, read-only. */
+struct pmu_statistics_region {
+    uint64_t magic;
+    uint64_t vm_count;
+    uint64_t strangers;
+    struct pmu_vm_statistics vms[PMU_MAX_VMS];
+};
+
+_Static_assert(sizeof(struct pmu_statistics_region) <= PMU_STATISTICS_BYTES, "statistics region");
+
+#endif
