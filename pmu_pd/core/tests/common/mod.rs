@@ -132,15 +132,14 @@ pub fn ice_lake() -> RawGeometry {
 
 /// A table that lives for ever and permits what `permits` says (event select, unit mask).
 pub fn table(permits: impl Fn(u8, u8) -> bool) -> &'static [AtomicU64; TABLE_WORDS] {
-    let table: &'static [AtomicU64; TABLE_WORDS] = Box::leak(Box::new([const { AtomicU64::new(0) }; _]));
-    for key in 0..=u16::MAX {
+    let off_core = |event, umask| matches!((event, umask), (0xB7 | 0xBB | 0x2A | 0x2B, 1));
+    let bit = |key: u16| {
         let [event, umask] = key.to_le_bytes();
-        let offcore = matches!((event, umask), (0xB7 | 0xBB | 0x2A | 0x2B, 1));
-        if permits(event, umask) && !offcore {
-            table[usize::from(key / 64)].fetch_or(1 << (key % 64), Relaxed);
-        }
-    }
-    table
+        u64::from(permits(event, umask) && !off_core(event, umask)) << (key % 64)
+    };
+    let word = |i: u16| AtomicU64::new((0..64).fold(0, |word, b| word | bit(64 * i + b)));
+    let words: Vec<AtomicU64> = (0..1024).map(word).collect();
+    words.leak().try_into().unwrap()
 }
 
 pub fn filter(permits: impl Fn(u8, u8) -> bool, fixed: u64) -> Filter<'static> {
