@@ -3,6 +3,7 @@
 use core::fmt::{self, Write};
 use sel4_microkit::debug_print;
 use sel4_microkit::ioport::IoPort;
+use vmm_core::trace::Line;
 use vmm_core::{Observer, Outcome, RawExit};
 
 /// `<ioport id="0" addr="0x3f8" size="8"/>` of system.xml.
@@ -18,11 +19,12 @@ const LINE: usize = 240;
 pub struct Console {
     line: heapless::Vec<u8, LINE>,
     com1: bool,
+    trace: bool,
 }
 
 impl Console {
-    pub fn new() -> Self {
-        Self { line: heapless::Vec::new(), com1: COM1.exists() }
+    pub fn new(trace: bool) -> Self {
+        Self { line: heapless::Vec::new(), com1: COM1.exists(), trace }
     }
 
     /// Prints a line of our own.
@@ -83,9 +85,8 @@ impl Observer for Console {
     }
 
     fn exit(&mut self, exit: &RawExit, outcome: &Outcome) {
-        #[cfg(feature = "trace")]
-        self.line(format_args!("{}", vmm_core::trace::Line { exit, outcome }));
-        #[cfg(not(feature = "trace"))]
-        let _ = (exit, outcome);
+        if self.trace {
+            self.line(format_args!("{}", Line { exit, outcome }));
+        }
     }
 }

@@ -91,6 +91,7 @@ const WORKLOADS: &[Workload] = &[
 ];
 
 struct Tally {
+    full_width: bool,
     right: u32,
     wrong: u32,
 }
@@ -115,18 +116,16 @@ impl Tally {
 
 fn main() -> bool {
     let geometry = Geometry::read();
+    let full_width = full_width();
     println!(
         "@pmu-geometry version={} general={} fixed={} full_width={}",
-        geometry.version,
-        geometry.general,
-        geometry.fixed,
-        full_width()
+        geometry.version, geometry.general, geometry.fixed, full_width
     );
     if geometry.version < 2 {
         println!("@panic the PMU has version {}; this guest needs 2", geometry.version);
         return false;
     }
-    let mut tally = Tally { right: 0, wrong: 0 };
+    let mut tally = Tally { full_width, right: 0, wrong: 0 };
     for workload in WORKLOADS {
         for event in (0..EVENTS.len()).filter(|event| geometry.has(*event)) {
             measure(&geometry, workload, event, &mut tally);
@@ -158,7 +157,7 @@ fn measure(geometry: &Geometry, workload: &Workload, event: usize, tally: &mut T
         let measured = rdmsr(PMC0 + i);
         tally.counter(workload.name, name, ("pmc", i), measured, truth);
         tally.check(rdpmc(i) == measured);
-        if full_width() {
+        if tally.full_width {
             tally.check(rdmsr(A_PMC0 + i) == measured);
         }
     }

@@ -13,6 +13,8 @@ pub enum Failure {
     Check(String),
     /// Wrong use, wrong input, a missing tool or a failed build: exit code 2.
     Environment(String),
+    /// The guest failed: exit code 3.
+    Guest(String),
 }
 
 impl Failure {
@@ -21,6 +23,7 @@ impl Failure {
         match self {
             Failure::Check(_) => ExitCode::from(1),
             Failure::Environment(_) => ExitCode::from(2),
+            Failure::Guest(_) => ExitCode::from(3),
         }
     }
 }
@@ -28,7 +31,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Check(message) | Failure::Environment(message) => f.write_str(message),
+            Failure::Check(message) | Failure::Environment(message) | Failure::Guest(message) => {
+                f.write_str(message)
+            }
         }
     }
 }

@@ -7,9 +7,9 @@ use crate::vcpu::Vcpu;
 /// Who answers for an MSR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// The policy domain: PERFEVTSELi and FIXED_CTR_CTRL.
+    /// The policy domain: PERFEVTSELi and FIXED_CTR_CTRL, and what else never is direct.
     PmuControl,
-    /// The policy domain: counters, GLOBAL_* and all else of the PMU.
+    /// The policy domain: counters and GLOBAL_*, direct in mediated mode.
     PmuData,
     /// The local APIC's registers.
     Apic,
@@ -25,10 +25,11 @@ const PMU: &[(u32, u32, Owner)] = &[
     (0xc1, 0xc8, Owner::PmuData),
     (0x186, 0x18d, Owner::PmuControl),
     (0x309, 0x30c, Owner::PmuData),
-    (0x345, 0x345, Owner::PmuData),
+    (0x345, 0x345, Owner::PmuControl),
     (0x38d, 0x38d, Owner::PmuControl),
-    (0x38e, 0x392, Owner::PmuData),
-    (0x3f1, 0x3f2, Owner::PmuData),
+    (0x38e, 0x391, Owner::PmuData),
+    (0x392, 0x392, Owner::PmuControl),
+    (0x3f1, 0x3f2, Owner::PmuControl),
     (0x4c1, 0x4c8, Owner::PmuData),
 ];
 

@@ -99,11 +99,11 @@ pub struct PmiCounts {
 pub struct Statistics {
     exits: [u64; reason::COUNT],
     other_exits: u64,
-    /// WRMSR of PERFEVTSELi and FIXED_CTR_CTRL that exited.
+    /// WRMSR of PMU registers that never are direct: PERFEVTSELi, FIXED_CTR_CTRL, IA32_PERF_CAPABILITIES, ...
     pub control_traps: u64,
-    /// RDMSR of PERFEVTSELi and FIXED_CTR_CTRL that exited.
+    /// RDMSR of the same.
     pub control_reads: u64,
-    /// RDMSR and WRMSR of every other PMU register, and RDPMC, that exited.
+    /// RDMSR and WRMSR of counters and GLOBAL_*, and RDPMC, that exited.
     pub data_accesses: u64,
     /// RDMSR and WRMSR of registers that do not exist.
     pub unknown_msrs: u64,

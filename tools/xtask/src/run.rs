@@ -1,0 +1,252 @@
+//! `run`: a guest on seL4 with the PMU mediated, and what came of it.
+
+mod lines;
+mod progress;
+mod report;
+mod show;
+
+use crate::image::freestanding::{Build, binaries};
+use crate::image::{self, Request};
+use crate::kernel::KernelConfig;
+use crate::machine::{Ended, Finished, bochs};
+use crate::policy;
+use crate::process::{Failure, Outcome};
+use crate::workspace::{output, root};
+use kernel::Config;
+use progress::Progress;
+use report::Report;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What `cargo xtask run` takes.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The guest: count, idle, sample, multiplex, hostile, or a 64-bit ELF file
+    #[arg(long, value_name = "NAME|FILE", default_value = "count")]
+    guest: String,
+    /// How the guest's PMU is served; with a filter that denies nothing
+    #[arg(long, value_enum, conflicts_with = "policy")]
+    mode: Option<Mode>,
+    /// The policy [default: pmu_pd/policy/examples/single_tenant.toml]
+    #[arg(long, value_name = "FILE.toml")]
+    policy: Option<PathBuf>,
+    /// The machine: bochs is simulated, with VT-x and an exact PMU; qemu has neither and says so
+    #[arg(long, value_enum, default_value = "bochs")]
+    machine: Machine,
+    /// The CPU model of the simulated machine, as `cargo xtask machine` takes it
+    #[arg(long, value_name = "CPU", default_value = bochs::DEFAULT_CPU_MODEL)]
+    model: String,
+    /// Instructions between a counter's overflow and its interrupt
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skid: u32,
+    /// File of the cycles that VM exits, MSR accesses and the like are charged, or "none"
+    #[arg(long, value_name = "FILE", default_value = "tools/bochs_pmu/costs.toml")]
+    costs: PathBuf,
+    /// Which kernel
+    #[arg(long, value_enum, default_value = "release")]
+    config: KernelConfig,
+    /// Write the report as JSON too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write every exit as a line (slow)
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Stop the guest after this many seconds
+    #[arg(long, value_name = "S", default_value_t = 120)]
+    timeout: u64,
+}
+
+/// How the guest's PMU is served.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Mode {
+    /// Control registers are decided by policy, data registers are direct
+    Mediated,
+    /// No PMU
+    Off,
+    /// Every access is decided by policy
+    Emulated,
+    /// Every access is direct: no policy (for comparison)
+    Passthrough,
+}
+
+impl Mode {
+    /// A policy of one VM in this mode.
+    const fn policy(self) -> &'static str {
+        match self {
+            Mode::Mediated => concat!(
+                "[[vm]]\nname = \"guest\"\nchannel = 1\nmode = \"mediated\"\n",
+                "[vm.filter]\naction = \"deny\"\nevents = []\n"
+            ),
+            Mode::Emulated => concat!(
+                "[[vm]]\nname = \"guest\"\nchannel = 1\nmode = \"emulated\"\n",
+                "[vm.filter]\naction = \"deny\"\nevents = []\n"
+            ),
+            Mode::Off => "[[vm]]\nname = \"guest\"\nchannel = 1\nmode = \"off\"\n",
+            Mode::Passthrough => {
+                "[[vm]]\nname = \"guest\"\nchannel = 1\nmode = \"passthrough\"\nunsafe_benchmark = true\n"
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Machine {
+    /// The simulated machine: Bochs with the PMU of this project
+    Bochs,
+    /// QEMU without acceleration
+    Qemu,
+}
+
+/// The guests of this project; each is a binary of the package `guest`.
+const GUESTS: [&str; 5] = ["count", "idle", "sample", "multiplex", "hostile"];
+/// Where guests are linked.
+const GUEST_BASE: u64 = 0x10_0000;
+/// The last line of the VMM's report.
+const SENTINEL: &str = "@stop";
+/// What is printed when something of ours breaks.
+const BROKEN: [&str; 2] = ["panicked at", "fault: "];
+
+/// Runs a guest and shows what came of it.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let folder = output("run")?;
+    let progress = Progress::start();
+    let inputs = folder.join("inputs");
+    fs::create_dir_all(&inputs).map_err(|e| unwritable(&inputs, &e))?;
+    let config: Config = arguments.config.into();
+
+    progress.say("policy");
+    compile_policy(arguments, &inputs)?;
+    progress.say("guest");
+    put_guest(&arguments.guest, &inputs.join("guest.elf"))?;
+    progress.say("kernel, protection domains, image");
+    let system = system(arguments.trace.is_some(), &inputs)?;
+    let out = folder.join(config.name());
+    let mut request = Request::new(config, &system, &out);
+    request.search.push(inputs);
+    let image = image::build(&request)?;
+
+    let finished = match arguments.machine {
+        Machine::Bochs => {
+            progress.say("simulated machine");
+            let mut machine = image.in_bochs(&folder.join("bochs"));
+            machine.cpu_model.clone_from(&arguments.model);
+            machine.pmu = Some(bochs::Pmu { skid: arguments.skid, costs: costs(&arguments.costs) });
+            machine.time_limit = Duration::from_secs(arguments.timeout);
+            machine.sentinels = sentinels();
+            machine.run(|line| progress.line(line))?
+        }
+        Machine::Qemu => {
+            progress.say("QEMU");
+            let mut machine = image.in_qemu(&folder.join("qemu"));
+            machine.time_limit = Duration::from_secs(arguments.timeout);
+            machine.sentinels = sentinels();
+            machine.run(|line| progress.line(line))?
+        }
+    };
+    progress.end();
+    if let Some(file) = &arguments.trace {
+        write_trace(&finished, file)?;
+    }
+    conclude(arguments, config, &finished)
+}
+
+/// The system description; one in `folder` with the VMM that prints every exit, for a trace.
+fn system(trace: bool, folder: &Path) -> Outcome<PathBuf> {
+    let file = root().join("system.xml");
+    if !trace {
+        return Ok(file);
+    }
+    let text = fs::read_to_string(&file)
+        .map_err(|e| Failure::Environment(format!("{} cannot be read: {e}", file.display())))?;
+    let traced = folder.join("system.xml");
+    fs::write(&traced, text.replace("\"vmm_pd.elf\"", "\"vmm_pd_trace.elf\""))
+        .map_err(|e| unwritable(&traced, &e))?;
+    Ok(traced)
+}
+
+fn sentinels() -> Vec<String> {
+    BROKEN.iter().chain([&SENTINEL]).map(|text| (*text).to_owned()).collect()
+}
+
+/// The cost file, also where it is named from the workspace's folder.
+fn costs(file: &Path) -> Option<PathBuf> {
+    (file != Path::new("none")).then(|| if file.is_file() { file.to_owned() } else { root().join(file) })
+}
+
+/// Puts the compiled policy into `folder`.
+fn compile_policy(arguments: &Arguments, folder: &Path) -> Outcome {
+    let written = folder.join("policy.toml");
+    let file = match (&arguments.policy, arguments.mode) {
+        (Some(file), _) => file.clone(),
+        (None, None) => root().join("pmu_pd/policy/examples/single_tenant.toml"),
+        (None, Some(mode)) => {
+            fs::write(&written, mode.policy()).map_err(|e| unwritable(&written, &e))?;
+            written
+        }
+    };
+    policy::compile_to(&file, &folder.join("policy.bin"))
+}
+
+/// Puts the guest's ELF file at `to`.
+fn put_guest(guest: &str, to: &Path) -> Outcome {
+    let file = if GUESTS.contains(&guest) && binaries()?.contains_key(guest) {
+        let build = Build { name: "guest", image_base: GUEST_BASE, flags: Vec::new() };
+        build.programs(&[guest])?.swap_remove(0)
+    } else {
+        PathBuf::from(guest)
+    };
+    let unreadable = |e| {
+        let names = GUESTS.join(", ");
+        Failure::Environment(format!(
+            "guest {} cannot be read ({e}); there are {names}, or name an ELF file",
+            file.display()
+        ))
+    };
+    let bytes = fs::read(&file).map_err(unreadable)?;
+    // What the VMM would refuse is refused before anything boots.
+    let mut memory = vec![0; GUEST_RAM];
+    vmm_core::elf::load(&bytes, &mut memory)
+        .map_err(|e| Failure::Environment(format!("guest {}: {e}", file.display())))?;
+    if bytes.len() > GUEST_IMAGE {
+        return Err(Failure::Environment(format!(
+            "guest {} has {} bytes; system.xml has room for {GUEST_IMAGE} (memory region guest_image)",
+            file.display(),
+            bytes.len()
+        )));
+    }
+    fs::write(to, bytes).map_err(|e| unwritable(to, &e))
+}
+
+/// Sizes of the memory regions of system.xml.
+const GUEST_RAM: usize = 0x100_0000;
+const GUEST_IMAGE: usize = 0x10_0000;
+
+fn write_trace(finished: &Finished, file: &Path) -> Outcome {
+    let lines: Vec<&str> = finished.serial.lines().filter(|line| line.starts_with("@trace ")).collect();
+    fs::write(file, lines.join("\n") + "\n").map_err(|e| unwritable(file, &e))
+}
+
+/// Shows the report; a guest that failed is a failure of its own kind.
+fn conclude(arguments: &Arguments, config: Config, finished: &Finished) -> Outcome {
+    let broken = |line: &str| BROKEN.iter().any(|text| line.contains(text)) && !line.starts_with("guest: ");
+    match &finished.ended {
+        Ended::Sentinel(line) if line.starts_with(SENTINEL) => {}
+        Ended::Sentinel(line) if broken(line) => return Err(Failure::Check(finished.summary())),
+        _ => return Err(Failure::Guest(finished.summary())),
+    }
+    let report = Report::new(arguments, config, finished)?;
+    print!("{}", show::text(&report));
+    if let Some(file) = &arguments.json {
+        let text = format!("{:#}\n", report.json());
+        fs::write(file, text).map_err(|e| unwritable(file, &e))?;
+    }
+    match report.verdict() {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(Failure::Guest(reason)),
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Environment(format!("{} cannot be written: {error}", path.display()))
+}

@@ -1,0 +1,138 @@
+//! The report for people.
+
+use super::report::{Counter, Report};
+use std::fmt::Write;
+
+/// What an exit reason is about.
+const REASONS: &[(&str, &str)] = &[
+    ("wrmsr", "WRMSR: PMU control registers, the APIC"),
+    ("rdmsr", "RDMSR"),
+    ("rdpmc", "RDPMC"),
+    ("pmi", "performance-monitoring interrupts"),
+    ("io", "serial output"),
+    ("cpuid", "CPUID"),
+    ("hlt", "HLT"),
+    ("interrupt-window", "waiting for the guest to accept an interrupt"),
+    ("nmi-window", "waiting for the guest to accept an NMI"),
+    ("preemption-timer", "timers of the guest"),
+    ("ept-violation", "registers of the local APIC in memory"),
+    ("cr-access", "control registers"),
+    ("dr-access", "debug registers"),
+];
+
+/// The report as text.
+pub fn text(report: &Report) -> String {
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "guest {} on {}, PMU {}, machine {}\n",
+        report.guest, report.kernel, report.mode, report.machine
+    );
+    counters(&mut out, report);
+    if let Some(samples) = &report.samples {
+        let _ = writeln!(out, "samples");
+        for (name, value) in samples {
+            let _ = writeln!(out, "  {name:<24} {value:>12}");
+        }
+        out.push('\n');
+    }
+    let _ = writeln!(out, "exits {:>38}", grouped(report.exits));
+    for (reason, count) in &report.by_reason {
+        let about = REASONS.iter().find(|(name, _)| name == reason).map_or("", |(_, about)| *about);
+        let _ = writeln!(out, "  {reason:<24} {:>17}  {about}", grouped(*count));
+    }
+    let _ = writeln!(out, "\nPMU");
+    let mut row = |name: &str, value: u64, about: &str| {
+        let _ = writeln!(out, "  {name:<24} {:>17}  {about}", grouped(value));
+    };
+    row("data accesses that exit", report.data_accesses, "RDPMC, counters, GLOBAL_*");
+    row("control traps", report.control_traps, "writes of PERFEVTSELi and FIXED_CTR_CTRL");
+    row("control reads", report.control_reads, "reads of the same");
+    row("calls to pmu_pd", report.ppc, "protected procedure calls");
+    for (name, about) in [
+        ("raised", "PMIs that the kernel passed on"),
+        ("delivered", "as the guest's LVTPC says"),
+        ("lost", "merged with one not yet taken"),
+        ("spurious", "LVTPC masked"),
+    ] {
+        row(&format!("PMIs {name}"), report.pmi.get(name).copied().unwrap_or(0), about);
+    }
+    if let Some(denied) = report.policy.get("Denied") {
+        row("control writes denied", *denied, "in part or whole, by the policy");
+    }
+    if let Some(cost) = &report.cost {
+        let _ = writeln!(out, "\nsimulated time");
+        let _ = writeln!(out, "  {:<24} {:>17}  cycles", "in the guest", grouped(cost.guest_cycles));
+        let _ = writeln!(
+            out,
+            "  {:<24} {:>17}  cycles, {:.1} % of the guest's; serial output included",
+            "outside it",
+            grouped(cost.host_cycles),
+            cost.overhead_percent()
+        );
+        let _ = writeln!(out, "  by the cost model        {}", cost.parameters);
+    }
+    for line in &report.details {
+        let _ = writeln!(out, "{line}");
+    }
+    let _ = match report.verdict() {
+        Ok(good) => writeln!(out, "\nPASS: {good}"),
+        Err(bad) => writeln!(out, "\nFAIL: {bad}"),
+    };
+    out
+}
+
+/// One row for each workload and event: counters that agree are one number.
+fn counters(out: &mut String, report: &Report) {
+    if report.counters.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "  {:<11} {:<17} {:>8} {:>15} {:>15}",
+        "workload", "event", "counters", "measured", "true"
+    );
+    let mut rest = report.counters.as_slice();
+    while let Some(first) = rest.first() {
+        let same = |c: &&Counter| c.workload == first.workload && c.event == first.event;
+        let length = rest.iter().take_while(same).count();
+        let (group, after) = rest.split_at(length);
+        let wrong = group.iter().find(|c| c.measured != c.expected);
+        let shown = wrong.unwrap_or(first);
+        let mark = wrong.map_or_else(String::new, |c| format!("  WRONG on {}", c.counter));
+        let _ = writeln!(
+            out,
+            "  {:<11} {:<17} {:>8} {:>15} {:>15}{mark}",
+            shown.workload,
+            shown.event,
+            length,
+            grouped(shown.measured),
+            grouped(shown.expected)
+        );
+        rest = after;
+    }
+    out.push('\n');
+}
+
+/// Digits in groups of three.
+fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn digits_come_in_threes() {
+        assert_eq!([7, 999, 1000, 1_234_567].map(grouped), ["7", "999", "1,000", "1,234,567"]);
+    }
+}
