@@ -8,6 +8,7 @@ mod kernel;
 mod machine;
 mod policy;
 mod process;
+mod run;
 mod setup;
 mod test;
 mod workspace;
@@ -36,6 +37,8 @@ enum Command {
     Check,
     /// Build the bundled seL4 kernel with the PMU extension
     Kernel(kernel::Arguments),
+    /// Run a guest on seL4 with the PMU mediated, and show what came of it
+    Run(run::Arguments),
     /// Build a bootable image from a system description
     Image(image::Arguments),
     /// Check or compile a policy file
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Doctor => doctor::doctor(),
         Command::Check => check::check(),
         Command::Kernel(arguments) => kernel::kernel(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Image(arguments) => image::image(&arguments),
         Command::Policy(command) => policy::policy(&command),
         Command::Test(arguments) => test::test(&arguments),
