@@ -170,7 +170,7 @@ impl Oracle {
         let mut pmi = false;
         for i in 0..8 {
             let selector = self.get(0x186 + i);
-            bits += if selector % 256 != 0 { 1 << i } else { 0 };
+            bits += if selector & 0xFF != 0 { 1 << i } else { 0 };
             pmi |= selector & 0x10_0000 != 0;
         }
         for i in 0..4 {

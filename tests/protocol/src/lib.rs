@@ -1,2 +1,2 @@
-//! Tests of the policy domain from outside; see the folder's tests and system description.
+//! Tests of the policy domain from outside; see the folder "tests".
 #![no_std]

@@ -9,7 +9,7 @@ use pmu_core::shadow::TABLE_WORDS;
 use pmu_core::{Filter, KernelMode, PmuPort, PortError, RawGeometry, Vpmu};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 
 /// seL4_RangeError, what the kernel answers to a value that hardware would refuse.
 pub const RANGE_ERROR: PortError = PortError(4);
@@ -138,8 +138,8 @@ pub fn table(permits: impl Fn(u8, u8) -> bool) -> &'static [AtomicU64; TABLE_WOR
         u64::from(permits(event, umask) && !off_core(event, umask)) << (key % 64)
     };
     let word = |i: u16| AtomicU64::new((0..64).fold(0, |word, b| word | bit(64 * i + b)));
-    let words: Vec<AtomicU64> = (0..1024).map(word).collect();
-    words.leak().try_into().unwrap()
+    let words: &'static [AtomicU64] = (0..1024).map(word).collect::<Vec<_>>().leak();
+    words.try_into().unwrap()
 }
 
 pub fn filter(permits: impl Fn(u8, u8) -> bool, fixed: u64) -> Filter<'static> {
