@@ -19,6 +19,7 @@ type OfProcessor = unsafe extern "C" fn(Object);
 type DeliverInterrupt = unsafe extern "C" fn(u8, u32, u8, bool, bool, bool) -> i32;
 type OfClock = unsafe extern "C" fn(Object);
 type GetCpuidLeaf = unsafe extern "C" fn(Object, u32, u32, *mut c_void);
+type GetNumber = unsafe extern "C" fn(Object) -> i64;
 type GetParam = unsafe extern "C" fn(Object, *const c_char, Object) -> Object;
 
 /// The functions of Bochs that are called. None of them calls a hook of this library, but for `countdown_event`.
@@ -31,6 +32,7 @@ pub struct Functions {
     deliver_interrupt: DeliverInterrupt,
     countdown_event: OfClock,
     get_param: GetParam,
+    get_number: GetNumber,
 }
 
 /// Reinterprets a symbol as a function of type `$type`.
@@ -60,6 +62,7 @@ impl Functions {
             deliver_interrupt: function!(DeliverInterrupt, "_Z26apic_bus_deliver_interrupthjhbbb"),
             countdown_event: function!(OfClock, "_ZN14bx_pc_system_c14countdownEventEv"),
             get_param: function!(GetParam, "_ZN13bx_real_sim_c9get_paramEPKcP10bx_param_c"),
+            get_number: function!(GetNumber, "_ZN14bx_param_num_c5get64Ev"),
         }
     }
 }
@@ -118,9 +121,8 @@ impl Clock {
     }
 }
 
-/// The field that a parameter of Bochs's save/restore tree stands for: the one pointer in the parameter
-/// object that lies within `range`.
-fn field(functions: &Functions, range: (usize, usize), name: &str) -> *mut u8 {
+/// A parameter of Bochs's tree.
+fn parameter(functions: &Functions, name: &str) -> Object {
     let sim = symbol("SIM").address.cast::<Object>();
     let path = c_string(name);
     // SAFETY: SIM points to the simulator interface; get_param only looks the path up.
@@ -128,6 +130,21 @@ fn field(functions: &Functions, range: (usize, usize), name: &str) -> *mut u8 {
     if parameter.is_null() {
         stop(format!("Bochs has no parameter {name}"));
     }
+    parameter
+}
+
+/// The setting of `cpu: ips=`: ticks of the clock in a second of the machine's time.
+fn ticks_per_second(functions: &Functions) -> u64 {
+    let ips = parameter(functions, "cpu.ips");
+    // SAFETY: cpu.ips is a bx_param_num_c.
+    let value = unsafe { (functions.get_number)(ips) };
+    u64::try_from(value).unwrap_or_else(|_| stop(format!("cpu: ips={value} is no number of ticks")))
+}
+
+/// The field that a parameter of Bochs's save/restore tree stands for: the one pointer in the parameter
+/// object that lies within `range`.
+fn field(functions: &Functions, range: (usize, usize), name: &str) -> *mut u8 {
+    let parameter = parameter(functions, name);
     // SAFETY: parameters are allocated one by one with new; the whole block is readable.
     let words = unsafe { std::slice::from_raw_parts(parameter.cast::<usize>(), heap_size(parameter) / 8) };
     let mut inside = words.iter().filter(|&&word| range.0 < word && word < range.1);
@@ -160,6 +177,7 @@ pub struct Cpu {
     rax: *mut u64,
     rcx: *mut u64,
     rdx: *mut u64,
+    rbx: *mut u64,
     cr4: *const u32,
     lvtpc: *mut u32,
     apic_id: *const u32,
@@ -199,17 +217,30 @@ impl Cpu {
             rax: get("RAX").cast(),
             rcx: get("RCX").cast(),
             rdx: get("RDX").cast(),
+            rbx: get("RBX").cast(),
             cr4: get("CR4").cast(),
             lvtpc: get("local_apic.lvt2").cast(),
             apic_id: get("local_apic.apic_id").cast(),
             apic_base: get("MSR.apicbase").cast(),
-            in_vmx: get("VMX.in_vmx"),
-            in_guest: get("VMX.in_vmx_guest"),
-            vmcs: get("VMX.vmcsptr").cast(),
+            in_vmx: &raw const NEVER.0,
+            in_guest: &raw const NEVER.0,
+            vmcs: &raw const NEVER.1,
             size,
         }
     }
+
+    /// Finds the fields of VMX, which only processors with VMX have.
+    fn find_vmx(&mut self, functions: &Functions, index: usize) {
+        let range = (self.object as usize, self.object as usize + self.size);
+        let get = |name: &str| field(functions, range, &format!("bochs.cpu{index}.VMX.{name}"));
+        self.in_vmx = get("in_vmx");
+        self.in_guest = get("in_vmx_guest");
+        self.vmcs = get("vmcsptr").cast();
+    }
 }
+
+/// The state of VMX where there is none.
+static NEVER: (u8, u64) = (0, NO_VMCS);
 
 /// Fields are read and written between two instructions or inside a handler, in Bochs's only simulation thread;
 /// the pointers were checked to lie in the processor's object, which lives as long as the process simulates.
@@ -300,6 +331,25 @@ impl Cpu {
         // SAFETY: the processor is live; physical destination, edge triggered.
         unsafe {
             (functions.deliver_interrupt)(delivery.vector, *self.apic_id, delivery.mode, false, false, false);
+        }
+    }
+
+    /// EAX and ECX, as CPUID takes them.
+    pub fn cpuid_arguments(&self) -> (u32, u32) {
+        let low = |value: u64| u32::try_from(value & 0xFFFF_FFFF).unwrap_or(0);
+        // SAFETY: fields of the live processor, see above.
+        unsafe { (low(*self.rax), low(*self.rcx)) }
+    }
+
+    /// Sets EAX, EBX, ECX and EDX, as CPUID does.
+    pub fn set_cpuid_results(&self, words: [u32; 4]) {
+        let [eax, ebx, ecx, edx] = words.map(u64::from);
+        // SAFETY: fields of the live processor, see above.
+        unsafe {
+            *self.rax = eax;
+            *self.rbx = ebx;
+            *self.rcx = ecx;
+            *self.rdx = edx;
         }
     }
 
@@ -402,10 +452,14 @@ pub struct Machine {
 
 /// What a processor has.
 pub struct Features {
+    /// CPUID leaf 0, EAX: the last basic leaf.
+    pub last_leaf: u32,
     /// CPUID leaf 0xA.
     pub leaf_0a: Cpuid0A,
     /// CPUID leaf 1, ECX.PDCM: IA32_PERF_CAPABILITIES exists.
     pub perf_capabilities: bool,
+    /// Ticks of its TSC in a second of the machine's time.
+    pub ticks_per_second: u64,
 }
 
 impl Machine {
@@ -431,12 +485,16 @@ impl Machine {
     }
 
     /// What the processors have; and the VM-exit control that Bochs lacks is offered, where there is VMX.
-    pub fn prepare(&self, functions: &Functions) -> Vec<Features> {
+    pub fn prepare(&mut self, functions: &Functions) -> Vec<Features> {
         let leaf_1 = |cpu: &Cpu| cpu.cpuid_leaf(1).ecx;
-        for cpu in self.cpus.iter().filter(|cpu| leaf_1(cpu) & (1 << 5) != 0) {
+        for (i, cpu) in self.cpus.iter_mut().enumerate().filter(|(_, cpu)| leaf_1(cpu) & (1 << 5) != 0) {
+            cpu.find_vmx(functions, i);
             cpu.offer_save_perf_global_ctrl(functions);
         }
+        let ticks_per_second = ticks_per_second(functions);
         let features = |cpu: &Cpu| Features {
+            last_leaf: cpu.cpuid_leaf(0).eax,
+            ticks_per_second,
             leaf_0a: cpu.cpuid_leaf(0xA),
             perf_capabilities: leaf_1(cpu) & (1 << 15) != 0,
         };

@@ -13,7 +13,6 @@ use crate::report::Report;
 use crate::settings::Settings;
 use crate::stop::{OrStop, stop};
 use crate::unit::Unit;
-use pmu_model::{Geometry, PerfCapabilities};
 use std::arch::naked_asm;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -87,14 +86,15 @@ fn renew(watch: *mut Watch, processors: usize, cpu: u32, running: bool) {
 #[cold]
 fn start() {
     let library = library();
-    let machine: &'static Machine =
-        Box::leak(Box::new(Machine::find(&library.functions, virtual_rdmsr as *const () as usize)));
+    let mut machine = Machine::find(&library.functions, virtual_rdmsr as *const () as usize);
+    let features = machine.prepare(&library.functions);
+    let machine: &'static Machine = Box::leak(Box::new(machine));
     library.machine = Some(machine);
-    for (i, features) in machine.prepare(&library.functions).into_iter().enumerate() {
-        let geometry = Geometry::from_cpuid(features.leaf_0a).or_stop();
-        let capabilities = features.perf_capabilities.then_some(PerfCapabilities(PerfCapabilities::FW_WRITE));
-        let cpu = &machine.cpus[i];
-        let unit = Box::leak(Box::new(Unit::new(cpu, geometry, capabilities, &library.settings)));
+    for (i, (cpu, features)) in machine.cpus.iter().zip(&features).enumerate() {
+        let unit = Unit::new(cpu, features, &library.settings)
+            .map_err(|error| format!("{error}; choose another CPU model, corei7_icelake_u for one"))
+            .or_stop();
+        let unit = Box::leak(Box::new(unit));
         // SAFETY: the simulation thread, and no borrow of the array exists.
         unsafe { (*UNITS.0.get())[i] = unit };
     }
@@ -259,6 +259,15 @@ extern "C" fn rdpmc_begins(object: Object) -> u32 {
     next
 }
 
+extern "C" fn cpuid_begins(object: Object) -> u32 {
+    let mut next = TO_HANDLER;
+    if let Some(cpu) = index_of(|cpu| cpu.object == object) {
+        with_unit(cpu, true, |unit, _| next = if unit.cpuid() { RETURN } else { TO_HANDLER });
+    }
+    next
+}
+
+static CPUID: AtomicUsize = AtomicUsize::new(0);
 static RDMSR: AtomicUsize = AtomicUsize::new(0);
 static RDPMC: AtomicUsize = AtomicUsize::new(0);
 static VM_ENTRY: AtomicUsize = AtomicUsize::new(0);
@@ -288,9 +297,12 @@ macro_rules! wrapper {
 wrapper!(rdmsr_wrapper, rdmsr_begins, RDMSR);
 wrapper!(vm_entry_wrapper, entry_begins, VM_ENTRY);
 
-/// The wrapper of RDPMC: returns, raises #GP(0) or jumps to Bochs's handler, as `rdpmc_begins` says.
-#[unsafe(naked)]
-extern "C" fn rdpmc_wrapper() {
+/// The wrapper of an instruction handler: calls `$begins` with the first argument; returns, raises #GP(0) or
+/// jumps to the handler, as that says.
+macro_rules! deciding_wrapper {
+    ($name:ident, $begins:ident, $handler:ident) => {
+        #[unsafe(naked)]
+        extern "C" fn $name() {
     naked_asm!(
         "push rdi",
         "push rsi",
@@ -308,14 +320,18 @@ extern "C" fn rdpmc_wrapper() {
         "3: mov esi, {vector}",
         "xor edx, edx",
         "jmp qword ptr [rip + {exception}]",
-        begins = sym rdpmc_begins,
-        handler = sym RDPMC,
+        begins = sym $begins,
+        handler = sym $handler,
         exception = sym EXCEPTION,
         ret = const RETURN,
         fault = const GENERAL_PROTECTION,
         vector = const 13,
     )
 }
+    };
+}
+deciding_wrapper!(cpuid_wrapper, cpuid_begins, CPUID);
+deciding_wrapper!(rdpmc_wrapper, rdpmc_begins, RDPMC);
 
 /// Sets everything up when the dynamic linker loads the library into Bochs.
 extern "C" fn constructor() {
@@ -349,7 +365,8 @@ extern "C" fn constructor() {
     // SAFETY: before Bochs runs; nothing borrows it.
     unsafe { *LIBRARY.0.get() = Some(Library { functions, settings, watch, machine: None }) };
 
-    let handlers: [(&AtomicUsize, &str, *const (), usize); 3] = [
+    let handlers: [(&AtomicUsize, &str, *const (), usize); 4] = [
+        (&CPUID, "_ZN8BX_CPU_C5CPUIDEP15bxInstruction_c", cpuid_wrapper as *const (), 1),
         (&RDMSR, "_ZN8BX_CPU_C5RDMSREP15bxInstruction_c", rdmsr_wrapper as *const (), 1),
         (&RDPMC, "_ZN8BX_CPU_C5RDPMCEP15bxInstruction_c", rdpmc_wrapper as *const (), 1),
         // VMLAUNCH and VMRESUME share a handler.

@@ -8,12 +8,13 @@
 //! | module | what |
 //! |---|---|
 //! | `settings`, `costs` | what the environment asks for |
-//! | `processor`, `unit`, `other_msrs`, `report` | the machine's behaviour; safe code |
+//! | `processor`, `unit`, `other_msrs`, `frequency`, `report` | the machine's behaviour; safe code |
 //! | `elf`, `patch`, `near`, `bochs`, `hooks` | the way into Bochs; the only unsafe code |
 
 mod bochs;
 mod costs;
 mod elf;
+mod frequency;
 mod hooks;
 mod near;
 mod other_msrs;

@@ -1,10 +1,13 @@
 //! A processor of Bochs with its PMU: what each hook means for the two.
 
-use crate::bochs::{Cpu, Functions};
+use crate::bochs::{Cpu, Features, Functions};
+use crate::frequency::Frequency;
 use crate::other_msrs::OtherMsrs;
 use crate::processor::{Processor, Transition};
 use crate::settings::Settings;
-use pmu_model::{ExitLoads, GeneralProtection, Geometry, GuestLoads, Lvtpc, MsrError, PerfCapabilities};
+use pmu_model::{
+    ExitLoads, GeneralProtection, Geometry, GeometryError, GuestLoads, Lvtpc, MsrError, PerfCapabilities,
+};
 
 /// VMCS fields and control bits (SDM vol. 3D, appendix B; vol. 3C, 25.7.1 and 25.8.1).
 mod vmcs {
@@ -43,6 +46,8 @@ pub struct Unit {
     /// The PMU and what feeds it.
     pub processor: Processor,
     other: OtherMsrs,
+    frequency: Frequency,
+    last_leaf: u32,
     /// Cycles to charge when the running instruction completes.
     charge_on_completion: u32,
     /// RIP after the running REP instruction.
@@ -61,16 +66,19 @@ pub struct Unit {
 
 impl Unit {
     /// A processor after power-up.
-    pub fn new(
-        cpu: &'static Cpu,
-        geometry: Geometry,
-        capabilities: Option<PerfCapabilities>,
-        settings: &Settings,
-    ) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`GeometryError`] when the CPU model has no PMU that the model can be.
+    pub fn new(cpu: &'static Cpu, features: &Features, settings: &Settings) -> Result<Self, GeometryError> {
+        let geometry = Geometry::from_cpuid(features.leaf_0a)?;
+        let capabilities = features.perf_capabilities.then_some(PerfCapabilities(PerfCapabilities::FW_WRITE));
+        let frequency = Frequency::new(features.ticks_per_second);
+        Ok(Self {
             cpu,
             processor: Processor::new(geometry, capabilities, settings),
-            other: OtherMsrs::new(),
+            other: OtherMsrs::new(frequency),
+            frequency,
+            last_leaf: features.last_leaf,
             charge_on_completion: 0,
             repeat_end: None,
             in_transition: false,
@@ -81,7 +89,7 @@ impl Unit {
             boundary: false,
             restart: false,
             attention: false,
-        }
+        })
     }
 
     /// For how many more slots [`Unit::after_instruction`] need not be called when `complete` slots are.
@@ -168,7 +176,7 @@ impl Unit {
     /// A power-up reset.
     pub fn power_up(&mut self) {
         self.processor.reset(self.cpu.slot());
-        self.other = OtherMsrs::new();
+        self.other = OtherMsrs::new(self.frequency);
         self.spoiled = None;
         self.restart = true;
         self.boundary = true;
@@ -344,6 +352,18 @@ impl Unit {
                 written.map(|result| result.map_err(|_| GeneralProtection))
             }
         }
+    }
+
+    /// CPUID. Says whether it was done: leaves 0x15 and 0x16, where the CPU model has them, tell the frequency
+    /// at which this machine's TSC runs. In VMX non-root operation CPUID exits, which Bochs does.
+    pub fn cpuid(&mut self) -> bool {
+        let (leaf, _) = self.cpu.cpuid_arguments();
+        if leaf > self.last_leaf || self.cpu.in_guest() {
+            return false;
+        }
+        let Some(words) = self.frequency.cpuid(leaf) else { return false };
+        self.cpu.set_cpuid_results(words);
+        true
     }
 
     /// RDPMC. `None` where it faults for its privilege or exits, which Bochs does right.

@@ -6,7 +6,7 @@ use common::{EN, GP, INSTRUCTIONS, OS, instructions, leaf, pmc0, pmu, v5};
 use pmu_model::{Cpuid0A, Geometry, GeometryError, MsrError, PerfCapabilities, Pmu, msr};
 
 fn geometry(leaf: Cpuid0A) -> Geometry {
-    Geometry::from_cpuid(leaf).unwrap()
+    Geometry::from_cpuid(leaf).expect("a possible leaf")
 }
 
 /// 20.2.1: number and width of the counters.
