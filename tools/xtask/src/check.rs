@@ -14,6 +14,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("pmu_model", &[]),
     ("bochs_pmu", &["pmu_model"]),
     ("capdist", &[]),
+    ("sdf", &["capdist"]),
+    ("initialiser", &["capdist", "sel4_abi"]),
     ("sel4_abi", &[]),
     ("sel4-microkit", &["sel4_abi"]),
 ];
