@@ -35,6 +35,9 @@ pub struct Arguments {
     /// The folder for the results [default: image/debug or image/release in the target folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// A folder with files that the description names by prefill_path, or with programs (may be repeated)
+    #[arg(long, value_name = "DIR")]
+    search: Vec<PathBuf>,
     /// Also write the capability distribution, as JSON
     #[arg(long, value_name = "FILE")]
     capdl: Option<PathBuf>,
@@ -84,6 +87,7 @@ pub fn image(arguments: &Arguments) -> Outcome {
         None => output("image")?.join(config.name()),
     };
     let mut request = Request::new(config, system, &out);
+    request.search.clone_from(&arguments.search);
     request.capdl = arguments.capdl.as_deref();
     let image = build(&request)?;
     println!("kernel: {}", image.kernel.display());

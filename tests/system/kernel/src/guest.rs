@@ -51,9 +51,7 @@ impl Mode {
     fn segments(self) -> Segments {
         match self {
             Mode::Real => ((0, 0xffff, 0x9b), (0, 0xffff, 0x93)),
-            Mode::Protected => {
-                ((CODE_SELECTOR, 0xffff_ffff, 0xc09b), (DATA_SELECTOR, 0xffff_ffff, 0xc093))
-            }
+            Mode::Protected => ((CODE_SELECTOR, 0xffff_ffff, 0xc09b), (DATA_SELECTOR, 0xffff_ffff, 0xc093)),
             Mode::Long => ((CODE_SELECTOR, 0xffff_ffff, 0xa09b), (DATA_SELECTOR, 0xffff_ffff, 0xc093)),
         }
     }

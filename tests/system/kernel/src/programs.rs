@@ -70,9 +70,11 @@ global_asm!(
     WRITE 0x30a, 0, 0
 .endm
 .macro BEGIN name
+.globl \name
 \name:
 .endm
 .macro FINISH name
+.globl \name\()_end
 \name\()_end:
 .endm
 

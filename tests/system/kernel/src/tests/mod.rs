@@ -63,6 +63,9 @@ const TESTS: &[(&str, Test)] = &[
     ("random invocations", fuzz::random),
 ];
 
+/// For debugging: built with this in the environment, only tests whose names contain it run.
+const ONLY: Option<&str> = option_env!("KERNEL_TESTS_ONLY");
+
 /// Runs every test.
 pub fn all(root: &mut Root) {
     guest::fill_tables();
@@ -72,8 +75,13 @@ pub fn all(root: &mut Root) {
     let geometry = Geometry::from_kernel(&kernels);
     root.line(format_args!("kernel tests: {} + {} counters", geometry.gp, geometry.fixed));
     let shared = Shared { space, geometry };
-    for (name, test) in TESTS {
+    let wanted = TESTS.iter().filter(|(name, _)| ONLY.is_none_or(|only| name.contains(only)));
+    let mut passed = 0;
+    for (name, test) in wanted {
         test(root, &shared);
         root.line(format_args!("test {name}: ok"));
+        passed += 1;
     }
+    let which = if passed == TESTS.len() { "all" } else { "some" };
+    root.line(format_args!("kernel tests: {which} passed, {passed} of {}", TESTS.len()));
 }

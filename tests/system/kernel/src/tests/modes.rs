@@ -21,7 +21,7 @@ pub fn registers(root: &mut Root, _: &Shared) {
     let mut vm = Vm::new(root, 0);
     vm.bind(root);
     let expected: [u64; REGISTERS] =
-        core::array::from_fn(|i| 0xfedc_ba98_7654_3210_u64.rotate_left(4 * i as u32) ^ i as u64);
+        core::array::from_fn(|i| 0xfedc_ba98_7654_3211_u64.wrapping_mul(2 * i as u64 + 1));
     for (i, value) in expected.iter().enumerate() {
         write_guest_word(DATA + 0x100 + 8 * i, *value);
     }
@@ -119,7 +119,11 @@ pub fn fpu(root: &mut Root, _: &Shared) {
         assert_eq!(vm.registers[reg::EBX], 1, "guest {i} saw a register change");
         let words = read_guest_word(DATA + 0x40 * i);
         // FCW after FNINIT, MXCSR after reset (SDM 8.1.5, 10.2.3).
-        assert_eq!((words & 0xffff, words >> 32), (0x37f, 0x1f80), "control words that guest {i} starts with");
+        assert_eq!(
+            (words & 0xffff, words >> 32),
+            (0x37f, 0x1f80),
+            "control words that guest {i} starts with"
+        );
         assert_eq!(read_guest_word(DATA + 0x40 * i + 8), 0, "XMM9 that guest {i} starts with");
     }
 }

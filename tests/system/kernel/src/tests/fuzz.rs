@@ -1,0 +1,130 @@
+//! Random invocations with random arguments, and entries into what they make of a guest.
+
+use super::Shared;
+use crate::guest::CODE;
+use crate::memory::{BufferPage, Stack};
+use crate::programs;
+use crate::root::Root;
+use crate::threads::Thread;
+use crate::vm::Vm;
+use crate::vmcs::exit;
+use core::sync::atomic::{AtomicU64, Ordering};
+use sel4_abi::numbers::{label, object};
+use sel4_abi::{CPtr, Error, Ipc, Rights, yield_now};
+
+const INVOCATIONS: u64 = 10_000;
+
+/// xorshift64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[usize::try_from(self.below(of.len() as u64)).unwrap_or_default()]
+    }
+
+    /// A word: anything, a small number, a VMCS field or MSR number, a single bit, a mask.
+    fn word(&mut self) -> u64 {
+        match self.below(8) {
+            0 => self.next(),
+            1 => self.below(16),
+            2 => 0x4000 + 2 * self.below(0x20),
+            3 => 0x6800 + 2 * self.below(0x14),
+            4 => self.pick(&[0x186, 0x187, 0x309, 0x30a, 0x38d, 0x38e, 0x38f, 0x4c1, 0x4c8]),
+            5 => 1 << self.below(64),
+            6 => u64::MAX >> self.below(64),
+            _ => self.pick(&[0x800, 0x802, 0x2802, 0x2806, 0x2808, 0x4812, 0x4826, 0x4016, 0x681a, 0x6820]),
+        }
+    }
+}
+
+static STACK: Stack<0x2000> = Stack::new();
+static BUFFER: BufferPage = BufferPage::new();
+static ENTRIES: AtomicU64 = AtomicU64::new(0);
+
+/// Enters whatever guest the VCPU has become.
+extern "C" fn enter_anything() -> ! {
+    // SAFETY: the page is this thread's buffer, and this function is all that it runs.
+    let mut ipc = unsafe { Ipc::new(core::ptr::NonNull::new_unchecked(BUFFER.pointer())) };
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    loop {
+        let mut words = [CODE as u64, random.word(), random.word(), random.word()];
+        ipc.vm_enter(&mut words);
+        ENTRIES.fetch_add(1, Ordering::Relaxed);
+        yield_now();
+    }
+}
+
+/// 10,000 invocations; the kernel goes on and a new VM still works.
+pub fn random(root: &mut Root, shared: &Shared) {
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let thread = Thread::new(root, enter_anything, &STACK, &BUFFER);
+    root.ipc.tcb_set_ept_root(thread.tcb, shared.space.0).expect("EPT root");
+    let mut vm = Vm::new(root, 0);
+    vm.load(root, programs::cpuids());
+    root.ipc.vcpu_set_tcb(vm.vcpu, thread.tcb).expect("SetTCB");
+    let spare = Vm::new(root, 0x400);
+    let run_only = root.copy(vm.vcpu, Rights::VCPU_RUN).expect("run");
+    let idle_tcb = root.object(object::TCB, 0);
+    let cnode = root.object(object::CNODE, 4);
+    let victims: [CPtr; 12] = [
+        vm.vcpu,
+        vm.vcpu,
+        spare.vcpu,
+        run_only,
+        idle_tcb,
+        cnode,
+        root.object(object::PAGE_4K, 0),
+        root.object(object::EPT_PML4, 0),
+        root.object(object::EPT_PT, 0),
+        root.object(object::PAGE_TABLE, 0),
+        root.spare_memory(16),
+        root.object(object::NOTIFICATION, 0),
+    ];
+    thread.start(root);
+    let (mut accepted, mut refused) = (0, 0);
+    for i in 0..INVOCATIONS {
+        let cap = random.pick(&victims);
+        let vcpu_label = random.below(4) != 0;
+        let invocation = if vcpu_label {
+            label::X86_VCPU_SET_TCB + random.below(label::X86_VCPU_PMU_READ_MSR - label::X86_VCPU_SET_TCB + 1)
+        } else {
+            random.below(label::X86_EPTPT_UNMAP + 8)
+        };
+        let arguments: [u64; 20] = core::array::from_fn(|_| random.word());
+        let length = usize::try_from(random.below(21)).unwrap_or_default();
+        // Extra capabilities: victims, and the thread that runs the guest.
+        let others = [random.pick(&victims), thread.tcb];
+        let caps = usize::try_from(random.below(3)).unwrap_or_default();
+        match root.ipc.invoke(cap, invocation, &arguments[..length], &others[..caps]) {
+            Ok(_) => accepted += 1,
+            Err(Error::Unknown(_)) => {
+                panic!("invocation {i}: an error that the kernel's headers do not have")
+            }
+            Err(_) => refused += 1,
+        }
+        if i % 16 == 0 {
+            // The extra capability may have been any thread: the guest's thread gets its VCPU back.
+            let _ = root.ipc.vcpu_set_tcb(vm.vcpu, thread.tcb);
+            yield_now();
+        }
+    }
+    thread.stop(root);
+    assert!(accepted > 100 && refused > 100, "accepted {accepted}, refused {refused}");
+    let entries = ENTRIES.load(Ordering::Relaxed);
+    assert!(entries > 100, "{entries} entries");
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.load(root, programs::count());
+    assert_eq!(vm.run(root), exit::HLT, "a new guest after all this");
+}

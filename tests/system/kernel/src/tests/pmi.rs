@@ -1,0 +1,126 @@
+//! PMIs reach the VCPU that they belong to, each once, however late hardware delivers them.
+
+use super::Shared;
+use crate::guest::{self, CODE, PMI_VECTOR};
+use crate::memory::{BufferPage, Stack};
+use crate::programs;
+use crate::root::Root;
+use crate::threads::Thread;
+use crate::vm::{PERFEVTSEL0, Vm};
+use crate::vmcs::{self, exit};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use sel4_abi::numbers::{guest_register as reg, pmu, vm_enter};
+use sel4_abi::{Ipc, VmEnter, yield_now};
+
+const HANDLER: usize = 0x1c00;
+/// PMIs in each part.
+const PMIS: u64 = 10_000;
+/// Instructions retired in all rings, interrupting, enabled.
+const SAMPLING: u64 = 0x53_00c0;
+
+/// What a guest ran through: every PMI that the VMM saw was handled, and its overflow was there.
+fn check(what: &str, vm: &Vm, pmis: u64) {
+    let [handled, with_status, status] = [reg::R12, reg::R11, reg::R9].map(|i| vm.registers[i]);
+    assert_eq!((handled, with_status, status & 1), (PMIS, PMIS, 0), "{what}: handled, with status, status");
+    assert_eq!(pmis, PMIS, "{what}: PMIs that the VMM was told");
+}
+
+fn start(root: &mut Root, vm: &mut Vm, address: usize, period: u64, cpuid: bool) {
+    vm.load_at(root, address, programs::pmi());
+    for (register, value) in [
+        (reg::EBP, period),
+        (reg::R14, PMIS),
+        (reg::EDI, u64::from(cpuid)),
+        // With a late PMI the counter runs on: several times the period may pass for each.
+        (reg::R13, PMIS * (period + 2_000)),
+    ] {
+        vm.set(register, value);
+    }
+}
+
+/// One VCPU samples with and without exits between its PMIs.
+pub fn one(root: &mut Root, _: &Shared) {
+    guest::install_handler(HANDLER, programs::pmi_handler());
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.set_mode(root, pmu::MODE_DIRECT);
+    for (period, cpuid) in [(211, false), (1_000, false), (23, true), (211, true)] {
+        start(root, &mut vm, CODE, period, cpuid);
+        assert_eq!(vm.run(root), exit::HLT);
+        check("one VCPU", &vm, vm.counts.pmis);
+    }
+    vm.set_mode(root, pmu::MODE_OFF);
+}
+
+static STACK: Stack<0x2000> = Stack::new();
+static BUFFER: BufferPage = BufferPage::new();
+static DONE: AtomicBool = AtomicBool::new(false);
+static TOLD: AtomicU64 = AtomicU64::new(0);
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+static WITH_STATUS: AtomicU64 = AtomicU64::new(0);
+static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
+const SECOND_CODE: usize = CODE + 0x400;
+
+/// The second VMM: only told of PMIs, which it injects, and of the end.
+extern "C" fn second_vmm() -> ! {
+    // SAFETY: the page is this thread's buffer, and this function is all that it runs.
+    let mut ipc = unsafe { Ipc::new(core::ptr::NonNull::new_unchecked(BUFFER.pointer())) };
+    let (mut rip, mut injection) = (SECOND_CODE as u64, 0);
+    loop {
+        let mut words = [rip, vmcs::PRIMARY_HLT_EXITING, injection, 0];
+        let result = ipc.vm_enter(&mut words);
+        rip = words[vm_enter::CALL_RIP];
+        injection = words[vm_enter::CALL_INTERRUPT_INFO] & 0xffff_ffff;
+        if result != VmEnter::Exit {
+            continue;
+        }
+        match words[vm_enter::FAULT_REASON] {
+            exit::EXTERNAL_INTERRUPT => {
+                TOLD.fetch_add(1, Ordering::Relaxed);
+                injection = vmcs::INJECT_VALID | PMI_VECTOR;
+            }
+            // The guest's own control write: its selector has been set before.
+            exit::WRMSR => rip += ipc.buffer().message[vm_enter::FAULT_INSTRUCTION_LENGTH],
+            reason => {
+                let register = |i: usize| ipc.buffer().message[vm_enter::FAULT_REGISTERS + i];
+                HANDLED.store(register(reg::R12), Ordering::Relaxed);
+                WITH_STATUS.store(register(reg::R11), Ordering::Relaxed);
+                if reason != exit::HLT {
+                    UNEXPECTED.store(reason, Ordering::Relaxed);
+                }
+                DONE.store(true, Ordering::Release);
+                loop {
+                    yield_now();
+                }
+            }
+        }
+    }
+}
+
+/// Two VCPUs in two threads of one priority sample at different periods; the timer takes the processor from each in its
+/// guest.
+pub fn two(root: &mut Root, shared: &Shared) {
+    let mut first = Vm::new(root, 0);
+    let mut second = Vm::new(root, 0x400);
+    let thread = Thread::new(root, second_vmm, &STACK, &BUFFER);
+    root.ipc.tcb_set_ept_root(thread.tcb, shared.space.0).expect("EPT root");
+    second.set_mode(root, pmu::MODE_DIRECT);
+    second.write_msr(root, PERFEVTSEL0, SAMPLING);
+    start(root, &mut second, SECOND_CODE, 1_700, false);
+    root.ipc.vcpu_write_registers(second.vcpu, &second.registers).expect("registers");
+    root.ipc.vcpu_set_tcb(second.vcpu, thread.tcb).expect("SetTCB");
+    first.bind(root);
+    first.set_mode(root, pmu::MODE_DIRECT);
+    start(root, &mut first, CODE, 1_000, false);
+    thread.start(root);
+    assert_eq!(first.run(root), exit::HLT);
+    check("the first of two VCPUs", &first, first.counts.pmis);
+    while !DONE.load(Ordering::Acquire) {
+        yield_now();
+    }
+    let seen = [&TOLD, &HANDLED, &WITH_STATUS, &UNEXPECTED].map(|counter| counter.load(Ordering::Relaxed));
+    assert_eq!(seen, [PMIS, PMIS, PMIS, 0], "the second VCPU: told, handled, with status, unexpected exit");
+    thread.stop(root);
+    first.set_mode(root, pmu::MODE_OFF);
+    second.set_mode(root, pmu::MODE_OFF);
+}
