@@ -78,7 +78,7 @@ take_late_pmi(vcpu_pmu_t *from)
         /* what is in the APIC is not `from`'s: it has not run since */
         return;
     }
-    expected = !!(from->status & pmu_interrupting(from));
+    expected = from->status && (from->status & pmu_interrupting(from));
     do {
         if (pmi_requested()) {
             from->pmi = true;
