@@ -32,6 +32,9 @@ pub const PACKAGES: &[Package] = &[
     package("grub-pc-bin", "/usr/lib/grub/i386-pc/kernel.img", "the boot loader of images"),
     package("grub-common", "/usr/bin/grub-mkrescue", "makes bootable ISO images"),
     package("xorriso", "/usr/bin/xorriso", "makes bootable ISO images"),
+    package("busybox-static", "/bin/busybox", "the shell of the Linux on the simulated machine"),
+    package("linux-perf", "/usr/bin/perf", "what it counts with"),
+    package("cpio", "/usr/bin/cpio", "packs its files"),
     package("mtools", "/usr/bin/mformat", "makes bootable ISO images"),
 ];
 

@@ -3,7 +3,7 @@
 use crate::image::{refusals, system_tests};
 use crate::process::{Failure, Outcome, run};
 use crate::workspace::cargo;
-use crate::{check, policy, setup};
+use crate::{check, machine, policy, setup};
 use std::time::Instant;
 
 /// What `cargo xtask test` takes.
@@ -28,6 +28,16 @@ const STEPS: &[Step] = &[
     Step { name: "setup", shows: "every tool is installed", run: setup::setup },
     Step { name: "check", shows: "format, lints, documentation, dependency rules", run: check::check },
     Step { name: "host", shows: "unit and property tests on the host", run: host },
+    Step {
+        name: "machine-selftest",
+        shows: "the simulated machine follows the SDM's rules, and runs are repeatable",
+        run: machine::run_selftest,
+    },
+    Step {
+        name: "machine-linux",
+        shows: "stock Debian Linux counts exactly on the simulated machine",
+        run: machine::run_linux,
+    },
     Step {
         name: "image-refusals",
         shows: "a wrong system description is refused with file, line and reason",

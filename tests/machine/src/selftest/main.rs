@@ -1,8 +1,8 @@
 //! The selftest kernel: prints a line for each check, with the value got and the one that the SDM's rule gives
 //! (section numbers: volume 3, revision 325462-083). `cargo xtask machine selftest` boots it and compares.
 //!
-//! Command line: nothing for the rules of the PMU with all costs zero; `skid=N` for late interrupts; `costs=..`
-//! for the cost model.
+//! Command line: `ips=N` for the rules of the PMU, with all costs zero, and the timers; `skid=N` for late
+//! interrupts; `costs=..` for the cost model.
 
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(not(test), no_main)]
@@ -19,6 +19,7 @@ mod scenarios;
 mod skid;
 mod state;
 mod strings;
+mod time;
 mod vmcs;
 mod vmx;
 mod vmx_pmi;
@@ -44,6 +45,8 @@ fn kernel(line: &str) {
         strings::check(&mut report, &geometry);
         halt::check(&mut report);
         apic::check(&mut report, &geometry);
+        let ips = option("ips").and_then(|ips| ips.parse().ok()).expect("ips=N");
+        time::check(&mut report, ips);
         vmx::check(&mut report, &geometry);
         vmx_pmi::check(&mut report, &geometry);
     }

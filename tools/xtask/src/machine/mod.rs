@@ -20,6 +20,7 @@ mod checks;
 #[allow(dead_code)]
 pub mod iso;
 mod kernels;
+mod linux;
 #[allow(dead_code)]
 pub mod qemu;
 mod selftest;
@@ -40,6 +41,8 @@ pub enum Command {
     Boot(BootArguments),
     /// Check the rules of the SDM with test kernels on the simulated machine
     Selftest(selftest::Arguments),
+    /// Boot stock Debian Linux on the simulated machine and compare what its perf counts
+    Linux,
 }
 
 /// Which simulated machine.
@@ -79,7 +82,18 @@ pub fn machine(command: &Command) -> Outcome {
     match command {
         Command::Boot(arguments) => boot(arguments),
         Command::Selftest(arguments) => selftest::selftest(arguments),
+        Command::Linux => linux::linux(),
     }
+}
+
+/// The test step of `machine selftest`.
+pub fn run_selftest() -> Outcome {
+    selftest::selftest(&selftest::Arguments::default())
+}
+
+/// The test step of `machine linux`.
+pub fn run_linux() -> Outcome {
+    linux::linux()
 }
 
 fn boot(arguments: &BootArguments) -> Outcome {
