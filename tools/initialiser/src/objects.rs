@@ -7,7 +7,7 @@ use capdist::{Irq, LARGE_PAGE_BITS, Object, ObjectId, Polarity, Table, Trigger};
 use sel4_abi::numbers::{label, object, size_bits, slot};
 use sel4_abi::{Rights, WORD_DEPTH};
 
-/// Makes every object of the distribution, each with its first capability in its own slot.
+/// Makes every object of the distribution but the interrupts, each with its first capability in its own slot.
 pub(crate) fn make<'a>(kernel: &mut Kernel<'_, 'a>) -> Result<(), Error<'a>> {
     let view = kernel.view;
     for (id, object) in view.objects() {
@@ -42,7 +42,8 @@ fn make_one<'a>(kernel: &mut Kernel<'_, 'a>, id: ObjectId, object: &Object) -> R
             let made = kernel.ipc.cnode_mint(own(to), own(slot::IO_PORT), Rights::ALL, range);
             made.map_err(kernel.refused(id, "taking the ports"))
         }
-        Object::Irq(irq) => make_irq(kernel, id, irq),
+        // An interrupt may come as soon as it has a handler: it is made when it gets its notification.
+        Object::Irq(_) => Ok(()),
     }
 }
 
@@ -67,7 +68,8 @@ fn make_table<'a>(kernel: &mut Kernel<'_, 'a>, id: ObjectId, table: &Table) -> R
     Ok(())
 }
 
-fn make_irq<'a>(kernel: &mut Kernel<'_, 'a>, id: ObjectId, irq: Irq) -> Result<(), Error<'a>> {
+/// Makes an interrupt's handler.
+pub(crate) fn make_irq<'a>(kernel: &mut Kernel<'_, 'a>, id: ObjectId, irq: Irq) -> Result<(), Error<'a>> {
     let to = kernel.slot(id);
     let (label, arguments) = match irq {
         Irq::Ioapic { ioapic, pin, trigger, polarity, vector } => {

@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use crate::kernel::{Kernel, own};
-use capdist::{Object, Slot, Table, Tag};
+use crate::objects;
+use capdist::{Irq, Object, Slot, Table, Tag};
 use sel4_abi::Rights;
 use sel4_abi::invocations::Slot as KernelSlot;
 
@@ -20,7 +21,7 @@ pub(crate) fn fill<'a>(kernel: &mut Kernel<'_, 'a>) -> Result<(), Error<'a>> {
         match view.object(slot.holder) {
             Some(Object::CNode { size_bits }) => in_cnode(kernel, &slot, size_bits)?,
             Some(Object::Table(table)) => in_table(kernel, &slot, &table)?,
-            Some(Object::Irq(_)) => in_irq(kernel, &slot)?,
+            Some(Object::Irq(irq)) => in_irq(kernel, &slot, irq)?,
             _ => {}
         }
     }
@@ -80,14 +81,18 @@ fn in_table<'a>(kernel: &mut Kernel<'_, 'a>, slot: &Slot, table: &Table) -> Resu
     mapped.map_err(kernel.refused(object, "mapping it"))
 }
 
-/// Sets what an interrupt signals, by a badged capability of its own.
-fn in_irq<'a>(kernel: &mut Kernel<'_, 'a>, slot: &Slot) -> Result<(), Error<'a>> {
+/// Makes an interrupt's handler and sets what it signals, by a badged capability of its own.
+fn in_irq<'a>(kernel: &mut Kernel<'_, 'a>, slot: &Slot, irq: Irq) -> Result<(), Error<'a>> {
     let Tag::Notification { badge, rights: r } = slot.cap.tag else { return Ok(()) };
     let to = kernel.free_slot()?;
     let from = own(kernel.slot(slot.cap.object));
     let minted = kernel.ipc.cnode_mint(own(to), from, rights(r), badge);
     minted.map_err(kernel.refused(slot.cap.object, "badging its capability"))?;
+    objects::make_irq(kernel, slot.holder, irq)?;
     let handler = kernel.slot(slot.holder);
     let set = kernel.ipc.irq_handler_set_notification(handler, to);
-    set.map_err(kernel.refused(slot.holder, "binding it to its notification"))
+    set.map_err(kernel.refused(slot.holder, "binding it to its notification"))?;
+    // What came in between is masked and waits for this.
+    let acknowledged = kernel.ipc.irq_handler_ack(handler);
+    acknowledged.map_err(kernel.refused(slot.holder, "allowing it"))
 }
