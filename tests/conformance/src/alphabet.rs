@@ -1,0 +1,145 @@
+//! Systems and operations chosen for their boundaries.
+
+use crate::filter::EventFilter;
+use crate::registers::{Geometry, Op};
+use crate::system::{System, VmConfig};
+use pmu_api::Mode;
+use std::rc::Rc;
+
+/// Filters: everything; three architectural events and fixed counter 0; a deny list with fixed counter 1; masked
+/// entries with an exclusion; nothing.
+pub fn filters() -> Rc<[EventFilter]> {
+    let masked = |event: u64, matches: u64, mask: u64, exclude: bool| {
+        event | matches << 8 | u64::from(exclude) << 55 | mask << 56
+    };
+    [
+        EventFilter::everything(),
+        EventFilter { deny: false, masked: false, entries: vec![0x3C, 0xC0, 0x412E], fixed: 0b0001 },
+        EventFilter { deny: true, masked: false, entries: vec![0xC0, 0x4F2E], fixed: 0b0010 },
+        EventFilter {
+            deny: false,
+            masked: true,
+            entries: vec![
+                masked(0x2E, 0x40, 0xF0, false),
+                masked(0x2E, 0x4F, 0xFF, true),
+                masked(0x3C, 0, 0, false),
+            ],
+            fixed: 0b1110,
+        },
+        EventFilter { deny: false, masked: false, entries: Vec::new(), fixed: 0 },
+    ]
+    .into()
+}
+
+/// Hardware with this PMU version and these counters, 48 bits wide, with full-width writes.
+pub const fn hardware(version: u8, general: usize, fixed: usize) -> Geometry {
+    Geometry {
+        version,
+        general,
+        width: 48,
+        fixed,
+        fixed_width: 48,
+        tsx: false,
+        p6: true,
+        capabilities: 1 << 13,
+    }
+}
+
+const fn vm(mode: Mode, version: u8, general: u8, fixed: u8, tsx: bool, filter: usize) -> VmConfig {
+    VmConfig { mode, version, general, fixed, tsx, filter }
+}
+
+/// Systems that together have every version, guests with all and with a part of the hardware's counters, every mode
+/// that has a policy, odd widths, hardware without full-width writes.
+pub fn systems() -> Vec<(&'static str, System)> {
+    use Mode::{Emulated, Mediated, Off};
+    let narrow = Geometry { width: 32, fixed_width: 40, capabilities: 0, ..hardware(4, 4, 3) };
+    let wide = Geometry { width: 64, fixed_width: 64, ..hardware(5, 2, 1) };
+    let system = |hardware, vms: &[VmConfig]| System { hardware, vms: vms.to_vec(), filters: filters() };
+    vec![
+        (
+            "icelake, two equal guests",
+            system(hardware(5, 8, 4), &[vm(Mediated, 5, 8, 4, false, 0), vm(Mediated, 5, 8, 4, true, 1)]),
+        ),
+        (
+            "skylake, a smaller guest, an emulated one, one switched off",
+            system(
+                hardware(4, 4, 3),
+                &[
+                    vm(Mediated, 2, 2, 2, false, 2),
+                    vm(Emulated, 4, 4, 3, true, 3),
+                    vm(Off, 4, 4, 3, false, 0),
+                ],
+            ),
+        ),
+        (
+            "versions 0, 1 and 3",
+            system(
+                hardware(4, 4, 3),
+                &[
+                    vm(Mediated, 0, 1, 0, false, 0),
+                    vm(Mediated, 1, 4, 0, false, 1),
+                    vm(Mediated, 3, 4, 3, false, 0),
+                ],
+            ),
+        ),
+        ("narrow counters, no full-width writes", system(narrow, &[vm(Mediated, 4, 4, 3, true, 0)])),
+        (
+            "64-bit counters",
+            system(wide, &[vm(Mediated, 5, 2, 1, false, 0), vm(Mediated, 2, 1, 1, false, 3)]),
+        ),
+    ]
+}
+
+const ENABLED: u64 = 1 << 22 | 1 << 17 | 1 << 16;
+const INT: u64 = 1 << 20;
+
+/// At least 24 operations of one VM, each beside a boundary: indices at and past the ends, every reserved bit's
+/// neighbour, values that wrap.
+pub fn operations() -> Vec<Op> {
+    let count = |first: u64, fixed: u64| Op::Count([first, 1, 0, 0, 0, 0, 0, first], [fixed, 0, 0, 1]);
+    vec![
+        Op::Open,
+        Op::Write(0x186, ENABLED | INT | 0x3C),
+        Op::Write(0x186, ENABLED | 0x412E),
+        Op::Write(0x186, ENABLED | 1 << 21 | 0xC0),
+        Op::Write(0x188, 1 << 32 | 1 << 33 | 0xC0),
+        Op::Write(0x18D, ENABLED | 1 << 19 | 0xFF00_0000 | 0x01B7),
+        Op::Write(0x18E, ENABLED | 0xC0),
+        Op::Write(0xC1, 0x8000_0000),
+        Op::Write(0xC8, 0xFFFF_FFFF_7FFF_FFFF),
+        Op::Write(0x4C1, 0xFFFF_FFFF_FFFF),
+        Op::Write(0x4C1, 1 << 48),
+        Op::Write(0x309, u64::MAX),
+        Op::Write(0x30C, 5),
+        Op::Write(0x30D, 0),
+        Op::Write(0x38D, 0xB00B),
+        Op::Write(0x38D, 0x0090),
+        Op::Write(0x38D, 0x0004),
+        Op::Write(0x38E, 0),
+        Op::Write(0x38F, 0xF_0000_00FF),
+        Op::Write(0x38F, 0x1_0000_0001),
+        Op::Write(0x38F, 0x10_0000_0000),
+        Op::Write(0x390, 1 | 1 << 32 | 1 << 63),
+        Op::Write(0x390, 1 << 62),
+        Op::Write(0x391, 1 << 63 | 0x80),
+        Op::Write(0x392, 0),
+        Op::Write(0x345, 0),
+        Op::Read(0x392),
+        Op::Rdpmc(0x4000_0003, 0, true, false),
+        Op::Rdpmc(7, 3, true, false),
+        Op::Filter(1),
+        Op::Filter(3),
+        count(1, u64::MAX),
+    ]
+}
+
+/// MSR numbers whose reads together show every register of a vPMU, and their neighbours that do not exist.
+pub fn readable() -> impl Iterator<Item = u32> {
+    (0xC0..=0xC9)
+        .chain(0x185..=0x18E)
+        .chain(0x308..=0x30D)
+        .chain([0x345])
+        .chain(0x38C..=0x393)
+        .chain(0x4C0..=0x4C9)
+}

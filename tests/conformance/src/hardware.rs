@@ -1,0 +1,123 @@
+//! The PMU context that the kernel holds for a VCPU, and the hardware that counts in it.
+
+use crate::registers::{FIXED, GENERAL, Geometry, Registers};
+use pmu_core::{KernelMode, PmuPort, PortError, RawGeometry};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// seL4_InvalidArgument.
+const INVALID_ARGUMENT: PortError = PortError(1);
+
+/// A VCPU's PMU context.
+#[derive(Clone, Debug)]
+pub struct Context {
+    geometry: Geometry,
+    /// The registers as hardware has them while the guest runs.
+    pub registers: Registers,
+    /// Whether anything counts at all.
+    pub counting: bool,
+}
+
+impl Context {
+    /// An empty context of hardware with this geometry.
+    pub fn new(geometry: Geometry) -> Self {
+        Self { geometry, registers: Registers::default(), counting: false }
+    }
+
+    /// The hardware counts; whether a counter that may interrupt overflowed (SDM 20.2.1, 20.2.2).
+    pub fn count(&mut self, general: &[u64; GENERAL], fixed: &[u64; FIXED]) -> bool {
+        let mut pmi = false;
+        let geometry = self.geometry;
+        let registers = &mut self.registers;
+        for (i, events) in general.iter().enumerate().take(geometry.general) {
+            let selector = registers.selectors[i];
+            let enabled = registers.global_control >> i & 1 != 0 && selector >> 22 & 1 != 0;
+            if self.counting && enabled {
+                let (value, wrapped) = advance(registers.general[i], *events, geometry.width);
+                registers.general[i] = value;
+                registers.status |= u64::from(wrapped) << i;
+                pmi |= wrapped && selector >> 20 & 1 != 0;
+            }
+        }
+        for (i, events) in fixed.iter().enumerate().take(geometry.fixed) {
+            let field = registers.fixed_control >> (4 * i) & 0xF;
+            let enabled = registers.global_control >> (32 + i) & 1 != 0 && field & 3 != 0;
+            if self.counting && enabled {
+                let (value, wrapped) = advance(registers.fixed[i], *events, geometry.fixed_width);
+                registers.fixed[i] = value;
+                registers.status |= u64::from(wrapped) << (32 + i);
+                pmi |= wrapped && field >> 3 != 0;
+            }
+        }
+        pmi
+    }
+
+    /// The register that `msr` names.
+    fn register(&mut self, msr: u32) -> Result<&mut u64, PortError> {
+        let index = |base: u32, count: usize| {
+            let index = msr.checked_sub(base)? as usize;
+            (index < count).then_some(index)
+        };
+        let (general, fixed) = (self.geometry.general, self.geometry.fixed);
+        let registers = &mut self.registers;
+        if let Some(i) = index(0x186, general) {
+            return Ok(&mut registers.selectors[i]);
+        }
+        if let Some(i) = index(0x4C1, general) {
+            return Ok(&mut registers.general[i]);
+        }
+        if let Some(i) = index(0x309, fixed) {
+            return Ok(&mut registers.fixed[i]);
+        }
+        match msr {
+            0x38D => Ok(&mut registers.fixed_control),
+            0x38E => Ok(&mut registers.status),
+            0x38F => Ok(&mut registers.global_control),
+            _ => Err(INVALID_ARGUMENT),
+        }
+    }
+}
+
+/// `value` after `events` more, and whether it wrapped.
+pub fn advance(value: u64, events: u64, width: u32) -> (u64, bool) {
+    let sum = u128::from(value) + u128::from(events);
+    let mask = (1_u128 << width) - 1;
+    let value = u64::try_from(sum & mask).unwrap_or(u64::MAX);
+    (value, sum > mask)
+}
+
+/// A context that the test shares with pmu_core.
+#[derive(Clone, Debug)]
+pub struct SharedContext(pub Rc<RefCell<Context>>);
+
+impl PmuPort for SharedContext {
+    fn geometry(&mut self) -> Result<RawGeometry, PortError> {
+        Ok(raw(&self.0.borrow().geometry))
+    }
+
+    fn set_mode(&mut self, mode: KernelMode) -> Result<(), PortError> {
+        self.0.borrow_mut().counting = mode != KernelMode::Off;
+        Ok(())
+    }
+
+    fn read(&mut self, msr: u32) -> Result<u64, PortError> {
+        self.0.borrow_mut().register(msr).map(|value| *value)
+    }
+
+    fn write(&mut self, msr: u32, value: u64) -> Result<(), PortError> {
+        *self.0.borrow_mut().register(msr)? = value;
+        Ok(())
+    }
+}
+
+/// CPUID leaf 0xA of hardware with this geometry (SDM volume 2A, CPUID).
+pub fn raw(geometry: &Geometry) -> RawGeometry {
+    let byte = |value: usize| u32::from(value.to_le_bytes()[0]);
+    let eax = u32::from(geometry.version) | byte(geometry.general) << 8 | geometry.width << 16 | 8 << 24;
+    let edx = byte(geometry.fixed) | geometry.fixed_width << 5;
+    RawGeometry {
+        leaf_a: [eax, 0, 0, edx],
+        perf_capabilities: geometry.capabilities,
+        flags: RawGeometry::SAVES_GLOBAL_CONTROL,
+    }
+}

@@ -1,0 +1,209 @@
+//! `conformance`: compares pmu_core, the reference and the oracle. Exit codes: 0 they agree, 1 they do not, 2
+//! wrong use.
+
+use clap::{Parser, Subcommand};
+use conformance::alphabet::{filters, hardware, operations, systems};
+use conformance::corruption::{corrupt, script};
+use conformance::exhaustive::{Bench, reference_trace};
+use conformance::oracle::{Verdict, replay};
+use conformance::registers::Op;
+use conformance::{Reference, Subject, System, VmConfig, random};
+use pmu_api::Mode;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+#[derive(Parser)]
+#[command(name = "conformance", about = "Compares pmu_core, the reference and the oracle")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Replay random traces of pmu_core and of the reference on the oracle
+    Traces {
+        /// The oracle
+        #[arg(long)]
+        oracle: PathBuf,
+        /// Operations in each trace
+        #[arg(long, default_value_t = 4_000)]
+        steps: usize,
+        /// Where the random numbers start
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Change each field of a trace; the oracle must reject it
+    Corrupt {
+        /// The oracle
+        #[arg(long)]
+        oracle: PathBuf,
+    },
+    /// Replay every sequence of the alphabet on the oracle, as the reference does it
+    Reference {
+        /// The oracle
+        #[arg(long)]
+        oracle: PathBuf,
+        /// Longest sequence
+        #[arg(long, default_value_t = 3)]
+        depth: usize,
+    },
+    /// Compare pmu_core and the reference over every sequence of the alphabet
+    Lockstep {
+        /// Longest sequence
+        #[arg(long, default_value_t = 5)]
+        depth: usize,
+        /// How many operations of the alphabet
+        #[arg(long)]
+        operations: Option<usize>,
+    },
+    /// Compare them in every state of a small geometry
+    Fixpoint,
+    /// Print a random trace of pmu_core
+    Print {
+        /// Operations in the trace
+        #[arg(long, default_value_t = 100)]
+        steps: usize,
+        /// Index of the system
+        #[arg(long, default_value_t = 0)]
+        system: usize,
+        /// Where the random numbers start
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    let result = match Arguments::parse().command {
+        Command::Traces { oracle, steps, seed } => traces(&oracle, steps, seed),
+        Command::Corrupt { oracle } => corrupted(&oracle),
+        Command::Reference { oracle, depth } => reference(&oracle, depth),
+        Command::Lockstep { depth, operations } => lockstep(depth, operations),
+        Command::Fixpoint => fixpoint(),
+        Command::Print { steps, system, seed } => print(steps, system, seed),
+    };
+    match result {
+        Ok(text) => {
+            println!("{text} ({:.1} s)", start.elapsed().as_secs_f64());
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn references(system: &System) -> Vec<Reference> {
+    (0..system.vms.len()).map(|vm| system.reference(vm)).collect()
+}
+
+fn accepted(what: &str, verdict: Verdict) -> Result<(), String> {
+    match verdict {
+        Verdict::Accepted => Ok(()),
+        Verdict::Rejected(text) | Verdict::Broken(text) => Err(format!("{what}: {text}")),
+    }
+}
+
+fn traces(oracle: &std::path::Path, steps: usize, seed: u64) -> Result<String, String> {
+    let systems = systems();
+    for (name, system) in &systems {
+        let trace = random::trace(system, &mut Subject::new(system), steps, seed);
+        accepted(&format!("pmu_core, {name}"), replay(oracle, &trace.text))?;
+        let trace = random::trace(system, &mut references(system), steps, seed + 1);
+        accepted(&format!("reference, {name}"), replay(oracle, &trace.text))?;
+    }
+    let count = systems.len();
+    Ok(format!("traces: {count} systems, {steps} operations of pmu_core and of the reference each: accepted"))
+}
+
+fn corrupted(oracle: &std::path::Path) -> Result<String, String> {
+    let systems = systems();
+    let Some((name, system)) = systems.first() else { return Err("no systems".into()) };
+    let trace = script(system, &mut Subject::new(system));
+    accepted(name, replay(oracle, &trace.text))?;
+    let tried = corrupt(oracle, &trace.text)?;
+    Ok(format!(
+        "corruption: {} changed answers and registers, {} kinds of changed operations: all rejected",
+        tried.results, tried.inputs
+    ))
+}
+
+/// One guest that equals its hardware, and one that has a part of it.
+fn single_systems() -> [(&'static str, System); 2] {
+    let vm = |version, general, fixed| VmConfig {
+        mode: Mode::Mediated,
+        version,
+        general,
+        fixed,
+        tsx: true,
+        filter: 0,
+    };
+    let system = |vm| System { hardware: hardware(5, 8, 4), vms: vec![vm], filters: filters() };
+    [("8 + 4 counters, version 5", system(vm(5, 8, 4))), ("2 + 1 counters, version 2", system(vm(2, 2, 1)))]
+}
+
+fn reference(oracle: &std::path::Path, depth: usize) -> Result<String, String> {
+    let operations = operations();
+    for (name, system) in single_systems() {
+        accepted(name, replay(oracle, &reference_trace(&system, &operations, depth)))?;
+    }
+    let count = operations.len();
+    Ok(format!("reference: every sequence of {count} operations to depth {depth} on 2 systems: accepted"))
+}
+
+fn lockstep(depth: usize, limit: Option<usize>) -> Result<String, String> {
+    let mut operations = operations();
+    operations.truncate(limit.unwrap_or(operations.len()));
+    let mut total = 0;
+    for (name, system) in single_systems() {
+        total += Bench::new(system).lockstep(&operations, depth).map_err(|text| format!("{name}: {text}"))?;
+    }
+    let count = operations.len();
+    Ok(format!(
+        "lockstep: {count} operations to depth {depth} on 2 systems, {total} sequences: no difference"
+    ))
+}
+
+/// Operations with few values, so that the states are few: counting adds half the counters' range.
+fn small_operations() -> Vec<Op> {
+    let half = 1 << 31;
+    let mut operations = vec![
+        Op::Open,
+        Op::Count([half; 8], [half; 4]),
+        Op::Filter(0),
+        Op::Filter(1),
+        Op::Filter(4),
+        Op::Save,
+        Op::Read(0x38E),
+        Op::Read(0x392),
+    ];
+    let enabled = 1 << 22 | 3 << 16;
+    operations.extend([0, enabled | 1 << 20 | 0x3C, enabled | 0xC0].map(|x| Op::Write(0x186, x)));
+    operations.extend([0, 3, 0xB, 4].map(|x| Op::Write(0x38D, x)));
+    operations.extend([0, 1, 1 << 32 | 1, 2].map(|x| Op::Write(0x38F, x)));
+    operations.extend([1, 1 << 32 | 1 << 63].map(|x| Op::Write(0x390, x)));
+    operations.extend([1 << 32, 2].map(|x| Op::Write(0x391, x)));
+    operations.extend([0, u64::MAX].map(|x| Op::Write(0xC1, x)));
+    operations.extend([0, half].map(|x| Op::Write(0x309, x)));
+    operations
+}
+
+fn fixpoint() -> Result<String, String> {
+    let vm = VmConfig { mode: Mode::Mediated, version: 4, general: 1, fixed: 1, tsx: false, filter: 0 };
+    let small = conformance::Geometry { width: 32, fixed_width: 32, ..hardware(4, 1, 1) };
+    let system = System { hardware: small, vms: vec![vm], filters: filters() };
+    let operations = small_operations();
+    let (states, count) = Bench::new(system).fixpoint(&operations, 100_000)?;
+    let alphabet = operations.len();
+    Ok(format!("fixpoint: {alphabet} operations, {states} states, {count} comparisons: no difference"))
+}
+
+fn print(steps: usize, system: usize, seed: u64) -> Result<String, String> {
+    let systems = systems();
+    let (name, system) = systems.get(system).ok_or_else(|| format!("there are {} systems", systems.len()))?;
+    print!("{}", random::trace(system, &mut Subject::new(system), steps, seed).text);
+    Ok(format!("end of the trace of: {name}"))
+}

@@ -1,0 +1,249 @@
+//! One guest's vPMU, written from the specification, with no thought for speed.
+
+use crate::filter::EventFilter;
+use crate::hardware::advance;
+use crate::registers::{Answer, FIXED, GENERAL, Geometry, Op, Registers};
+use std::rc::Rc;
+
+/// Why a write is not carried out.
+struct Invalid;
+
+/// One guest's vPMU.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    geometry: Geometry,
+    filters: Rc<[EventFilter]>,
+    /// Index of the filter in force.
+    pub filter: usize,
+    /// The registers as the guest sees them.
+    pub registers: Registers,
+}
+
+const fn low(bits: u32) -> u64 {
+    if bits >= 64 { u64::MAX } else { (1 << bits) - 1 }
+}
+
+impl Reference {
+    /// After reset, with the first of `filters`.
+    pub fn new(geometry: Geometry, filters: Rc<[EventFilter]>, filter: usize) -> Self {
+        let mut reference = Self { geometry, filters, filter, registers: Registers::default() };
+        reference.registers.global_control = reference.general_bits();
+        reference
+    }
+
+    fn general_bits(&self) -> u64 {
+        (1 << self.geometry.general) - 1
+    }
+
+    fn counter_bits(&self) -> u64 {
+        self.general_bits() | ((1 << self.geometry.fixed) - 1) << 32
+    }
+
+    fn fixed_control_bits(&self) -> u64 {
+        (0..self.geometry.fixed).fold(0, |bits, i| bits | 0xB << (4 * i))
+    }
+
+    fn selector_bits(&self, index: usize) -> u64 {
+        let mut bits = 0xFFDF_FFFF;
+        if self.geometry.tsx {
+            bits |= 1 << 32;
+            if index == 2 {
+                bits |= 1 << 33;
+            }
+        }
+        bits
+    }
+
+    /// Carries out one operation.
+    pub fn step(&mut self, op: &Op) -> Answer {
+        match *op {
+            Op::Open => {
+                self.registers = Self::new(self.geometry, self.filters.clone(), self.filter).registers;
+                Answer::Done
+            }
+            Op::Read(msr) => self.read(msr).map_or(Answer::Fault, Answer::Value),
+            Op::Write(msr, value) => match self.write(msr, value) {
+                Ok(()) => Answer::Done,
+                Err(Invalid) => Answer::Fault,
+            },
+            Op::Rdpmc(ecx, cpl, pe, pce) => {
+                self.rdpmc(ecx, cpl, pe, pce).map_or(Answer::Fault, Answer::Value)
+            }
+            Op::Filter(index) => {
+                self.filter = index;
+                Answer::Done
+            }
+            Op::Save => {
+                let mut saved = self.registers;
+                if self.geometry.version < 2 {
+                    saved.status = 0;
+                }
+                Answer::Saved(saved)
+            }
+            Op::Restore(registers) => {
+                if self.is_possible(&registers) {
+                    self.registers = registers;
+                    Answer::Done
+                } else {
+                    Answer::Refused
+                }
+            }
+            Op::Count(general, fixed) => {
+                if self.count(&general, &fixed) {
+                    Answer::Pmi
+                } else {
+                    Answer::Quiet
+                }
+            }
+        }
+    }
+
+    /// The counter or selector of a block of registers from `base` on.
+    fn indexed(msr: u32, base: u32, count: usize) -> Option<usize> {
+        (0..count).find(|i| u32::try_from(*i).is_ok_and(|i| msr == base + i))
+    }
+
+    fn is_p6(&self, msr: u32) -> bool {
+        self.geometry.version == 0 && self.geometry.p6 && [0xC1, 0xC2, 0x186, 0x187].contains(&msr)
+    }
+
+    fn has_full_width(&self) -> bool {
+        self.geometry.capabilities >> 13 & 1 != 0
+    }
+
+    fn read(&self, msr: u32) -> Option<u64> {
+        let Geometry { version, general, fixed, .. } = self.geometry;
+        let registers = &self.registers;
+        if let Some(i) = Self::indexed(msr, 0x186, general) {
+            return Some(registers.selectors[i]);
+        }
+        let full = Self::indexed(msr, 0x4C1, general).filter(|_| self.has_full_width());
+        if let Some(i) = Self::indexed(msr, 0xC1, general).or(full) {
+            return Some(registers.general[i]);
+        }
+        if let Some(i) = Self::indexed(msr, 0x309, fixed) {
+            return Some(registers.fixed[i]);
+        }
+        match msr {
+            _ if self.is_p6(msr) => Some(0),
+            0x345 if version > 0 || self.geometry.p6 => Some(self.geometry.capabilities),
+            0x38D if version >= 2 => Some(registers.fixed_control),
+            0x38E if version >= 2 => Some(registers.status),
+            0x38F if version >= 2 => Some(registers.global_control),
+            0x390 if version >= 2 => Some(0),
+            0x391 if version >= 4 => Some(0),
+            0x392 if version >= 4 => Some(self.in_use()),
+            _ => None,
+        }
+    }
+
+    fn in_use(&self) -> u64 {
+        let mut bits = 0;
+        for (i, selector) in self.registers.selectors.iter().enumerate() {
+            bits |= u64::from(selector & 0xFF != 0) << i;
+            bits |= (selector >> 20 & 1) << 63;
+        }
+        for i in 0..FIXED {
+            let field = self.registers.fixed_control >> (4 * i) & 0xF;
+            bits |= u64::from(field & 3 != 0) << (32 + i);
+            bits |= (field >> 3) << 63;
+        }
+        bits
+    }
+
+    fn write(&mut self, msr: u32, value: u64) -> Result<(), Invalid> {
+        let Geometry { version, general, fixed, width, fixed_width, .. } = self.geometry;
+        let only = |mask: u64| if value & !mask == 0 { Ok(value) } else { Err(Invalid) };
+        if let Some(i) = Self::indexed(msr, 0x186, general) {
+            self.registers.selectors[i] = only(self.selector_bits(i))?;
+            return Ok(());
+        }
+        if let Some(i) = Self::indexed(msr, 0xC1, general) {
+            let low32 = value & 0xFFFF_FFFF;
+            let extended = if low32 & 0x8000_0000 != 0 { low32 | 0xFFFF_FFFF_0000_0000 } else { low32 };
+            self.registers.general[i] = extended & low(width);
+            return Ok(());
+        }
+        if let Some(i) = Self::indexed(msr, 0x4C1, general).filter(|_| self.has_full_width()) {
+            self.registers.general[i] = only(low(width))?;
+            return Ok(());
+        }
+        if let Some(i) = Self::indexed(msr, 0x309, fixed) {
+            self.registers.fixed[i] = value & low(fixed_width);
+            return Ok(());
+        }
+        let status_bits = self.counter_bits() | 1 << 63;
+        match msr {
+            _ if self.is_p6(msr) => {}
+            0x38D if version >= 2 => self.registers.fixed_control = only(self.fixed_control_bits())?,
+            0x38F if version >= 2 => self.registers.global_control = only(self.counter_bits())?,
+            0x390 if version >= 2 => self.registers.status &= !only(status_bits)?,
+            0x391 if version >= 4 => self.registers.status |= only(status_bits)? & self.counter_bits(),
+            _ => return Err(Invalid),
+        }
+        Ok(())
+    }
+
+    fn rdpmc(&self, ecx: u32, cpl: u8, pe: bool, pce: bool) -> Option<u64> {
+        if !pce && cpl > 0 && pe {
+            return None;
+        }
+        let general = Self::indexed(ecx, 0, self.geometry.general).map(|i| self.registers.general[i]);
+        general
+            .or_else(|| Self::indexed(ecx, 0x4000_0000, self.geometry.fixed).map(|i| self.registers.fixed[i]))
+    }
+
+    /// Whether a guest could have brought its registers to these values.
+    fn is_possible(&self, registers: &Registers) -> bool {
+        let Geometry { version, width, fixed_width, .. } = self.geometry;
+        let fits = |value: u64, mask: u64| value & !mask == 0;
+        registers.selectors.iter().enumerate().all(|(i, x)| fits(*x, self.selector_bits(i)))
+            && fits(registers.fixed_control, self.fixed_control_bits())
+            && fits(registers.global_control, self.counter_bits())
+            && (version >= 2 || registers.global_control == self.general_bits())
+            && fits(registers.status, self.counter_bits())
+            && registers.general.iter().all(|x| fits(*x, low(width)))
+            && registers.fixed.iter().all(|x| fits(*x, low(fixed_width)))
+    }
+
+    /// The registers as hardware gets them.
+    pub fn context(&self) -> Registers {
+        let mut context = self.registers;
+        let Some(filter) = self.filters.get(self.filter) else { return context };
+        for selector in &mut context.selectors {
+            if !filter.permits(*selector) {
+                *selector &= !(1 << 22);
+            }
+        }
+        context.fixed_control = 0;
+        for i in (0..FIXED).filter(|i| filter.permits_fixed(*i)) {
+            context.fixed_control |= self.registers.fixed_control & 0xF << (4 * i);
+        }
+        context
+    }
+
+    fn count(&mut self, general: &[u64; GENERAL], fixed: &[u64; FIXED]) -> bool {
+        let context = self.context();
+        let registers = &mut self.registers;
+        let mut pmi = false;
+        for i in 0..self.geometry.general {
+            let selector = context.selectors[i];
+            if context.global_control >> i & 1 != 0 && selector >> 22 & 1 != 0 {
+                let (value, wrapped) = advance(registers.general[i], general[i], self.geometry.width);
+                registers.general[i] = value;
+                registers.status |= u64::from(wrapped) << i;
+                pmi |= wrapped && selector >> 20 & 1 != 0;
+            }
+        }
+        for i in 0..self.geometry.fixed {
+            let field = context.fixed_control >> (4 * i) & 0xF;
+            if context.global_control >> (32 + i) & 1 != 0 && field & 3 != 0 {
+                let (value, wrapped) = advance(registers.fixed[i], fixed[i], self.geometry.fixed_width);
+                registers.fixed[i] = value;
+                registers.status |= u64::from(wrapped) << (32 + i);
+                pmi |= wrapped && field & 8 != 0;
+            }
+        }
+        pmi
+    }
+}

@@ -1,0 +1,84 @@
+//! What the specification speaks of: geometry, registers, operations, answers.
+
+/// General-purpose counters that arrays here have room for.
+pub const GENERAL: usize = 8;
+/// Fixed counters that arrays here have room for.
+pub const FIXED: usize = 4;
+
+/// CPUID leaf 0xA and what goes with it, as in the specification's `geometry`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Geometry {
+    /// PMU version, 0 to 5.
+    pub version: u8,
+    /// General-purpose counters.
+    pub general: usize,
+    /// Their width in bits.
+    pub width: u32,
+    /// Fixed counters, without a gap.
+    pub fixed: usize,
+    /// Their width in bits.
+    pub fixed_width: u32,
+    /// IN_TX and IN_TXCP exist.
+    pub tsx: bool,
+    /// Without a PMU, the P6 family's registers read 0 and do not fault.
+    pub p6: bool,
+    /// IA32_PERF_CAPABILITIES.
+    pub capabilities: u64,
+}
+
+/// The registers of a PMU; entries past the geometry's counts are 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Registers {
+    /// IA32_PERFEVTSELi.
+    pub selectors: [u64; GENERAL],
+    /// IA32_FIXED_CTR_CTRL.
+    pub fixed_control: u64,
+    /// IA32_PERF_GLOBAL_CTRL.
+    pub global_control: u64,
+    /// IA32_PERF_GLOBAL_STATUS.
+    pub status: u64,
+    /// IA32_PMCi.
+    pub general: [u64; GENERAL],
+    /// IA32_FIXED_CTRi.
+    pub fixed: [u64; FIXED],
+}
+
+/// An operation of one VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// The vPMU is opened: reset.
+    Open,
+    /// RDMSR.
+    Read(u32),
+    /// WRMSR.
+    Write(u32, u64),
+    /// RDPMC with ECX, CPL, CR0.PE and CR4.PCE.
+    Rdpmc(u32, u8, bool, bool),
+    /// The filter with this index in [`System::filters`](crate::System) takes force.
+    Filter(usize),
+    /// A snapshot is taken.
+    Save,
+    /// A snapshot with these registers is restored.
+    Restore(Registers),
+    /// The hardware counts this many events on each counter while the guest runs.
+    Count([u64; GENERAL], [u64; FIXED]),
+}
+
+/// What an operation answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Carried out.
+    Done,
+    /// Read this value.
+    Value(u64),
+    /// #GP(0).
+    Fault,
+    /// A snapshot that was not restored.
+    Refused,
+    /// A snapshot.
+    Saved(Registers),
+    /// Counted, and a counter that may interrupt overflowed.
+    Pmi,
+    /// Counted, without that.
+    Quiet,
+}

@@ -1,0 +1,150 @@
+//! pmu_core as it runs in the policy domain: requests and replies as messages, channels, the manager.
+
+use crate::hardware::{Context, SharedContext};
+use crate::registers::{Answer, Op, Registers};
+use crate::system::{MANAGER, System, cells};
+use pmu_api::{Message, Privilege, Reply, Request};
+use pmu_core::geometry::Geometry as CoreGeometry;
+use pmu_core::registers::{EventSelect, FixedControl};
+use pmu_core::snapshot::{self, Buffer, SNAPSHOT_CHUNKS};
+use pmu_core::{Domain, RegionCells};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// pmu_core with a context for each VM.
+#[derive(Debug)]
+pub struct Subject {
+    domain: Domain<'static, SharedContext>,
+    update: &'static [AtomicU64],
+    system: System,
+    filters: Vec<usize>,
+    contexts: Vec<Rc<RefCell<Context>>>,
+}
+
+impl Subject {
+    /// The domain for `system`. Its regions live as long as the program, as they do in the protection domain.
+    pub fn new(system: &System) -> Self {
+        let filters: Vec<usize> = system.vms.iter().map(|vm| vm.filter).collect();
+        let policy: &'static [AtomicU64] = Box::leak(cells(&system.policy(&filters)).into_boxed_slice());
+        let update: &'static [AtomicU64] = Box::leak(cells(&system.policy(&filters)).into_boxed_slice());
+        let statistics: &'static RegionCells = Box::leak(Box::new(RegionCells::new()));
+        let new_context = |_| Rc::new(RefCell::new(Context::new(system.hardware)));
+        let contexts: Vec<_> = (0..system.vms.len()).map(new_context).collect();
+        let port = |channel: u8| SharedContext(contexts[usize::from(channel) - 1].clone());
+        let domain = Domain::new(policy, update, statistics, port);
+        Self { domain, update, system: system.clone(), filters, contexts }
+    }
+
+    /// What VM `vm`'s registers are in the hardware while it runs.
+    pub fn context(&self, vm: usize) -> Registers {
+        self.contexts[vm].borrow().registers
+    }
+
+    /// The geometry that pmu_core gave VM `vm`.
+    fn geometry(&self, vm: usize) -> CoreGeometry {
+        let vpmu = self.domain.vms()[vm].vpmu();
+        *vpmu.unwrap_or_else(|reason| panic!("VM {vm} has no vPMU: {reason:?}")).geometry()
+    }
+
+    fn ask(&mut self, channel: u8, request: &Request) -> Reply {
+        let reply = self.domain.handle(channel, &request.encode(), 0);
+        decoded(&reply)
+    }
+
+    /// Carries out `op` for VM `vm` by messages.
+    pub fn step(&mut self, vm: usize, op: &Op) -> Answer {
+        let channel = System::channel(vm);
+        match *op {
+            Op::Filter(index) => {
+                self.filters[vm] = index;
+                let policy = self.system.policy(&self.filters);
+                policy.iter().zip(self.update).for_each(|(word, cell)| cell.store(*word, Relaxed));
+                let vm = u32::from(channel) - 1;
+                answer(&self.ask(MANAGER, &Request::ReplaceFilter { vm }))
+            }
+            Op::Count(general, fixed) => counted(&self.contexts[vm], &general, &fixed),
+            _ => {
+                let geometry = self.geometry(vm);
+                answer_by(|request| self.ask(channel, request), &geometry, op)
+            }
+        }
+    }
+}
+
+/// The reply in a message of the domain.
+fn decoded(message: &Message) -> Reply {
+    Reply::decode(message).unwrap_or_else(|error| panic!("not a reply: {error:?}: {message:?}"))
+}
+
+/// The context counts.
+pub fn counted(context: &RefCell<Context>, general: &[u64; 8], fixed: &[u64; 4]) -> Answer {
+    if context.borrow_mut().count(general, fixed) { Answer::Pmi } else { Answer::Quiet }
+}
+
+/// Carries out an operation that is a request of the VMM, or several, by `ask`.
+pub fn answer_by(mut ask: impl FnMut(&Request) -> Reply, geometry: &CoreGeometry, op: &Op) -> Answer {
+    match *op {
+        Op::Open => answer(&ask(&Request::Open)),
+        Op::Read(msr) => answer(&ask(&Request::Read { msr })),
+        Op::Write(msr, value) => answer(&ask(&Request::Write { msr, value })),
+        Op::Rdpmc(index, cpl, pe, pce) => {
+            answer(&ask(&Request::Rdpmc { index, privilege: Privilege::new(cpl, pe, pce) }))
+        }
+        Op::Save => {
+            let mut buffer = Buffer::default();
+            for (index, place) in (0..).zip(buffer.as_chunks_mut::<7>().0) {
+                match ask(&Request::Save { index }) {
+                    Reply::Saved(chunk) => *place = chunk.data,
+                    reply => return answer(&reply),
+                }
+            }
+            let registers = snapshot::decode(geometry, &buffer);
+            Answer::Saved(from_core(&registers.unwrap_or_else(|reason| panic!("own snapshot: {reason:?}"))))
+        }
+        Op::Restore(registers) => {
+            let buffer = snapshot::encode(geometry, &to_core(&registers));
+            let mut last = Answer::Refused;
+            for index in 0..SNAPSHOT_CHUNKS as u64 {
+                let chunk = snapshot::chunk(&buffer, index).unwrap_or_else(|| panic!("no chunk {index}"));
+                last = answer(&ask(&Request::Restore(chunk)));
+            }
+            last
+        }
+        Op::Filter(_) | Op::Count(..) => panic!("not a request of a VMM: {op:?}"),
+    }
+}
+
+fn answer(reply: &Reply) -> Answer {
+    match *reply {
+        Reply::Value { value } => Answer::Value(value),
+        Reply::Fault => Answer::Fault,
+        Reply::Done | Reply::Opened(_) | Reply::Restoring { .. } | Reply::Restored | Reply::Replaced => {
+            Answer::Done
+        }
+        Reply::Refused(_) => Answer::Refused,
+        _ => panic!("an answer to another question: {reply:?}"),
+    }
+}
+
+fn to_core(registers: &Registers) -> snapshot::Registers {
+    snapshot::Registers {
+        selectors: registers.selectors.map(EventSelect),
+        fixed_control: FixedControl(registers.fixed_control),
+        global_control: registers.global_control,
+        status: registers.status,
+        general: registers.general,
+        fixed: registers.fixed,
+    }
+}
+
+fn from_core(registers: &snapshot::Registers) -> Registers {
+    Registers {
+        selectors: registers.selectors.map(|selector| selector.0),
+        fixed_control: registers.fixed_control.0,
+        global_control: registers.global_control,
+        status: registers.status,
+        general: registers.general,
+        fixed: registers.fixed,
+    }
+}

@@ -1,0 +1,126 @@
+//! The trace format of tests/spec/oracle/replay.ml.
+
+use crate::filter::EventFilter;
+use crate::registers::{Answer, FIXED, GENERAL, Geometry, Op, Registers};
+use crate::system::System;
+use std::fmt::Write;
+
+/// Something that carries out operations: pmu_core or the reference, for all VMs of a system.
+pub trait Player {
+    /// Carries out `op` for VM `vm`.
+    fn step(&mut self, vm: usize, op: &Op) -> Answer;
+    /// VM `vm`'s registers in the hardware while it runs.
+    fn context(&self, vm: usize) -> Registers;
+}
+
+impl Player for crate::Subject {
+    fn step(&mut self, vm: usize, op: &Op) -> Answer {
+        crate::Subject::step(self, vm, op)
+    }
+    fn context(&self, vm: usize) -> Registers {
+        crate::Subject::context(self, vm)
+    }
+}
+
+impl Player for Vec<crate::Reference> {
+    fn step(&mut self, vm: usize, op: &Op) -> Answer {
+        self[vm].step(op)
+    }
+    fn context(&self, vm: usize) -> Registers {
+        self[vm].context()
+    }
+}
+
+fn list(words: &[u64]) -> String {
+    if words.is_empty() {
+        return "-".into();
+    }
+    words.iter().map(|word| format!("{word:#x}")).collect::<Vec<_>>().join(",")
+}
+
+fn geometry(g: &Geometry) -> String {
+    let flags = [g.tsx, g.p6].map(u8::from);
+    let Geometry { version, general, width, fixed, fixed_width, capabilities, .. } = g;
+    let [tsx, p6] = flags;
+    format!("{version} {general} {width} {fixed} {fixed_width} {tsx} {p6} {capabilities:#x}")
+}
+
+fn filter(f: &EventFilter) -> String {
+    format!("{} {} {:#x} {}", u8::from(f.deny), u8::from(f.masked), f.fixed, list(&f.entries))
+}
+
+fn registers(r: &Registers, general: usize, fixed: usize) -> String {
+    let Registers { fixed_control, global_control, status, .. } = r;
+    format!(
+        "{} {fixed_control:#x} {global_control:#x} {status:#x} {} {}",
+        list(&r.selectors[..general]),
+        list(&r.general[..general]),
+        list(&r.fixed[..fixed])
+    )
+}
+
+/// A trace under way.
+#[derive(Debug)]
+pub struct Trace<'a> {
+    system: &'a System,
+    /// The text so far.
+    pub text: String,
+}
+
+impl<'a> Trace<'a> {
+    /// The first lines, for `system`.
+    pub fn new(system: &'a System) -> Self {
+        let mut text = format!("vpmu-trace 1\nhardware {}\n", geometry(&system.hardware));
+        for (vm, config) in system.vms.iter().enumerate() {
+            let first = filter(&system.filters[config.filter]);
+            // A String takes every write.
+            let _ = writeln!(text, "vm {} 0 {first}", geometry(&system.guest(vm)));
+        }
+        text.push_str("start\n");
+        Self { system, text }
+    }
+
+    fn operation(&self, vm: usize, op: &Op) -> String {
+        let Geometry { general, fixed, .. } = self.system.guest(vm);
+        match op {
+            Op::Open => format!("open {vm}"),
+            Op::Read(msr) => format!("rd {vm} {msr:#x}"),
+            Op::Write(msr, value) => format!("wr {vm} {msr:#x} {value:#x}"),
+            Op::Rdpmc(ecx, cpl, pe, pce) => {
+                format!("rdpmc {vm} {ecx:#x} {cpl} {} {}", u8::from(*pe), u8::from(*pce))
+            }
+            Op::Filter(index) => format!("filter {vm} {}", filter(&self.system.filters[*index])),
+            Op::Save => format!("save {vm}"),
+            Op::Restore(r) => format!("restore {vm} {}", registers(r, general, fixed)),
+            Op::Count(gps, fxs) => {
+                format!("count {vm} {} {}", list(&gps[..general]), list(&fxs[..fixed]))
+            }
+        }
+    }
+
+    /// Carries out `op` and appends its line.
+    pub fn step(&mut self, player: &mut impl Player, vm: usize, op: &Op) -> Answer {
+        let answer = player.step(vm, op);
+        let Geometry { general, fixed, .. } = self.system.guest(vm);
+        let answer_text = match answer {
+            Answer::Done => "done".into(),
+            Answer::Value(value) => format!("value {value:#x}"),
+            Answer::Fault => "gp".into(),
+            Answer::Refused => "refused".into(),
+            Answer::Saved(r) => format!("registers {}", registers(&r, general, fixed)),
+            Answer::Pmi => "pmi".into(),
+            Answer::Quiet => "quiet".into(),
+        };
+        let mut line = format!("{} = {answer_text}", self.operation(vm, op));
+        let Geometry { general, fixed, .. } = self.system.hardware;
+        for other in 0..self.system.vms.len() {
+            line.push_str(" | ");
+            line.push_str(&registers(&player.context(other), general, fixed));
+        }
+        self.text.push_str(&line);
+        self.text.push('\n');
+        answer
+    }
+}
+
+const _: () = assert!(GENERAL == 8 && FIXED == 4);

@@ -1,0 +1,128 @@
+//! The facts hold for system.xml; for each there is a system.xml that breaks it and nothing else notices.
+
+#![allow(clippy::unwrap_used, reason = "a broken fixture ends the test")]
+
+use conformance::authority::{Distribution, Expected, FACTS};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const OURS: Expected<'_> = Expected { policy: "pmu", vmm: "vmm", shared: &["statistics"], rights: true };
+
+/// A program that is nothing but the symbols that system.xml sets.
+const PROGRAM: &str = "
+#define WORD(name) __attribute__((used)) unsigned long name = 1
+WORD(policy_vaddr); WORD(policy_size); WORD(statistics_vaddr); WORD(guest_ram_vaddr); WORD(guest_ram_size);
+WORD(guest_image_vaddr); WORD(guest_image_size); WORD(kernel_prints);
+void start(void) { for (;;) ; }
+";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
+}
+
+/// A folder with the programs and files that system.xml names.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    let source = folder.join("program.c");
+    fs::write(&source, PROGRAM).unwrap();
+    let flags =
+        "-nostdlib -static -no-pie -fno-pic -O1 -Wl,-e,start -Wl,--build-id=none -Wl,-z,max-page-size=4096";
+    let program = folder.join("vmm_pd.elf");
+    let status =
+        Command::new("cc").args(flags.split(' ')).arg(&source).arg("-o").arg(&program).status().unwrap();
+    assert!(status.success(), "cc failed");
+    for name in ["pmu_pd.elf", "monitor.elf"] {
+        fs::copy(&program, folder.join(name)).unwrap();
+    }
+    fs::write(folder.join("guest.elf"), [0; 16]).unwrap();
+    fs::write(folder.join("policy.bin"), [0; 16]).unwrap();
+    folder
+}
+
+fn distribution(folder: &Path, xml: &str) -> Distribution {
+    let system = folder.join("system.xml");
+    fs::write(&system, xml).unwrap();
+    let options = sdf::Options { monitor: folder.join("monitor.elf"), kernel_prints: true };
+    let built = sdf::build(&system, &[folder.to_owned()], &options).unwrap_or_else(|e| panic!("{e}\n{xml}"));
+    Distribution::read(&built.json()).unwrap()
+}
+
+/// The names of the facts that do not hold.
+fn broken(distribution: &Distribution, expected: &Expected<'_>) -> Vec<(&'static str, String)> {
+    FACTS.iter().filter_map(|(name, fact)| Some((*name, fact(distribution, expected).err()?))).collect()
+}
+
+fn system() -> String {
+    fs::read_to_string(root().join("system.xml")).unwrap()
+}
+
+/// system.xml with `addition` after the one occurrence of `place`.
+fn after(place: &str, addition: &str) -> String {
+    let xml = system();
+    assert_eq!(xml.matches(place).count(), 1, "system.xml has '{place}' not once");
+    xml.replace(place, &format!("{place}\n{addition}"))
+}
+
+#[test]
+fn every_fact_holds_for_system_xml() {
+    let distribution = distribution(&folder("intact"), &system());
+    assert_eq!(broken(&distribution, &OURS), []);
+    assert_eq!(distribution.subjects.len(), 3, "vmm, pmu, monitor");
+}
+
+#[test]
+fn each_fact_has_a_system_that_breaks_it() {
+    let pmu = "<?pmu-authority vm=\"guest\"?>";
+    let guest = "<map mr=\"guest_ram\" vaddr=\"0\" perms=\"rwx\" />";
+    let vmm = "<ioport id=\"0\" addr=\"0x3f8\" size=\"8\" />";
+    let mutants = [
+        ("no-device", after(pmu, "<ioport id=\"0\" addr=\"0x2f8\" size=\"8\" />")),
+        ("no-device", after(pmu, "<irq id=\"0\" pin=\"4\" vector=\"4\" />")),
+        ("memory", after(pmu, "<map mr=\"guest_image\" vaddr=\"0x50000000\" perms=\"r\" />")),
+        ("memory", after(vmm, "<map mr=\"policy\" vaddr=\"0x52000000\" perms=\"r\" />")),
+        ("memory", system().replace("vaddr=\"0x51000000\" perms=\"r\"", "vaddr=\"0x51000000\" perms=\"rw\"")),
+        ("one-endpoint", system().replace("pp=\"true\" notify=\"false\"", "pp=\"true\" notify=\"true\"")),
+        ("guest-memory", after(guest, "<map mr=\"statistics\" vaddr=\"0x1000000\" perms=\"r\" />")),
+        ("islands", after(vmm, "<cspace><cap_tcb slot=\"1\" pd=\"pmu\" /></cspace>")),
+        ("islands", after(vmm, "<cspace><cap_vspace slot=\"1\" pd=\"pmu\" /></cspace>")),
+        ("pmu-right", system().replace(pmu, "")),
+    ];
+    let folder = folder("mutants");
+    let intact = system();
+    for (fact, xml) in &mutants {
+        assert_ne!(*xml, intact, "{fact}: the mutation changes nothing");
+        let broken = broken(&distribution(&folder, xml), &OURS);
+        let names: Vec<&str> = broken.iter().map(|(name, _)| *name).collect();
+        assert!(names.contains(fact), "{fact} still holds; broken: {broken:?}\n{xml}");
+    }
+    for (name, _) in FACTS {
+        assert!(mutants.iter().any(|(fact, _)| fact == name), "{name} is never broken");
+    }
+}
+
+/// What the Microkit tool 2.3 writes has the same shape; its VCPU capabilities carry no rights, and untyped memory is
+/// given to nobody.
+#[test]
+fn an_untyped_or_a_cnode_capability_is_noticed() {
+    let folder = folder("json");
+    let path = folder.join("system.xml");
+    fs::write(&path, system()).unwrap();
+    let options = sdf::Options { monitor: folder.join("monitor.elf"), kernel_prints: true };
+    let json = sdf::build(&path, &[folder.clone()], &options).unwrap().json();
+    let objects = json["objects"].as_array().unwrap();
+    let find = |name: &str| objects.iter().position(|o| o["name"] == name).unwrap();
+    let (policy, vmm) = (find("cnode_pmu"), find("cnode_vmm"));
+    for (fact, holder, cap) in [
+        ("no-device", policy, serde_json::json!({"Untyped": {"object": 0}})),
+        ("islands", vmm, serde_json::json!({"CNode": {"object": policy, "guard": 0, "guard_size": 0}})),
+        ("islands", policy, serde_json::json!({"CNode": {"object": policy, "guard": 0, "guard_size": 0}})),
+    ] {
+        let mut json = json.clone();
+        let slots = &mut json["objects"][holder]["object"]["CNode"]["slots"];
+        slots.as_array_mut().unwrap().push(serde_json::json!({"slot": 100, "cap": cap}));
+        let broken = broken(&Distribution::read(&json).unwrap(), &OURS);
+        assert!(broken.iter().any(|(name, _)| *name == fact), "{fact}: {broken:?}");
+    }
+}
