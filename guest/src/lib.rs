@@ -4,10 +4,13 @@
 //! to one (vmm_core's `boot`). It prints on COM1 and ends by the exit port: 0 when all it found is right.
 #![no_std]
 
+pub mod apic;
 mod console;
 pub mod cpu;
+pub mod interrupts;
 mod memory;
 pub mod pmu;
+pub mod sampler;
 mod start;
 
 pub use console::{exit, print};

@@ -105,7 +105,7 @@ const GUEST_BASE: u64 = 0x10_0000;
 /// The last line of the VMM's report.
 const SENTINEL: &str = "@stop";
 /// What is printed when something of ours breaks.
-const BROKEN: [&str; 2] = ["panicked at", "fault: "];
+const BROKEN: [&str; 2] = ["panicked at", "monitor: "];
 
 /// Runs a guest and shows what came of it.
 pub fn run(arguments: &Arguments) -> Outcome {

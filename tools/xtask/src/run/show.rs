@@ -53,7 +53,7 @@ pub fn text(report: &Report) -> String {
         ("raised", "PMIs that the kernel passed on"),
         ("delivered", "as the guest's LVTPC says"),
         ("lost", "merged with one not yet taken"),
-        ("spurious", "LVTPC masked"),
+        ("spurious", "LVTPC masked: the guest is in its handler, and sees the overflow there"),
     ] {
         row(&format!("PMIs {name}"), report.pmi.get(name).copied().unwrap_or(0), about);
     }

@@ -94,8 +94,6 @@ pub(super) struct PreemptionTimer {
 
 /// The shift of most processors; the first guess.
 const SHIFT: u32 = 5;
-/// Shortest run in ticks from which the rate can be learnt: the entry and the exit are small beside it.
-const LEARN: u64 = 1 << 16;
 
 impl PreemptionTimer {
     pub const fn new() -> Self {
@@ -117,9 +115,10 @@ impl PreemptionTimer {
     }
 
     fn expired(&mut self, now: u64) {
-        if (LEARN..PREEMPTION_TIMER_LONGEST).contains(&self.value) {
+        if (1..PREEMPTION_TIMER_LONGEST).contains(&self.value) {
             let cycles = now.saturating_sub(self.started) / self.value;
-            // It took at least 2^shift cycles for each tick; the smallest such number that was seen is right.
+            // It took at least 2^shift cycles for each tick, and the entry and exit besides: what is seen is
+            // never too small.
             self.shift = cycles.checked_ilog2().map_or(self.shift, |shift| shift.min(self.shift));
         }
         self.value = 0;

@@ -1,1 +1,6 @@
+//! The VMM with a virtual CPU that plays back exits, and a policy domain behind encoded messages.
 
+mod double;
+mod exits;
+mod interrupts;
+mod memory;

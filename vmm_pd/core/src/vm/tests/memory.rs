@@ -1,0 +1,136 @@
+//! EPT violations and the page walk before them.
+
+use super::double::*;
+use crate::exit::EptViolation;
+use crate::registers::Gpr;
+use crate::{Field, RawExit, Return, StopReason, Vcpu, boot, paging::Paging};
+
+fn violation(address: u64, qualification: u64) -> RawExit {
+    RawExit { qualification, guest_physical: address, cr3: 0x1000, ..exit(48) }
+}
+
+fn with_code(code: &[u8], exits: &[RawExit]) -> Ran {
+    let mut memory = vec![0; 0x20_0000];
+    boot::write_tables(&mut memory);
+    memory[0x10_0000..0x10_0000 + code.len()].copy_from_slice(code);
+    play(usual, exits.iter().map(|exit| Return::Exit(*exit)).collect(), memory)
+}
+
+#[test]
+fn memory_that_is_not_there_ends_the_guest() {
+    let ran = run(&[violation(0x8000_0000, 0x182)]);
+    let StopReason::NoMemory(EptViolation { address, write, .. }) = ran.stop else { panic!("{}", ran.stop) };
+    assert!(address == 0x8000_0000 && write);
+    assert!(matches!(run(&[violation(0xfee0_0000, 0x184)]).stop, StopReason::NoMemory(_)), "fetch");
+    assert!(matches!(run(&[violation(0xfee0_0000, 0x081)]).stop, StopReason::NoMemory(_)), "page walk");
+}
+
+#[test]
+fn an_instruction_that_is_not_a_mov_ends_the_guest_with_its_bytes() {
+    let ran = with_code(&[0x01, 0x07], &[violation(0xfee0_0080, 0x183)]);
+    let bytes = [0x01, 0x07, 0, 0, 0, 0, 0, 0];
+    assert_eq!(ran.stop, StopReason::Mmio { address: 0xfee0_0080, bytes });
+}
+
+/// mov [rdi], eax to the APIC's spurious vector, LVTPC, then a PMI.
+#[test]
+fn the_apic_in_memory_takes_lvtpc() {
+    let store = |address, value| with(violation(address, 0x182), &[(Gpr::Rax, value)]);
+    let exits = [store(0xfee0_00f0, 0x1ff), store(0xfee0_0340, 0x400), pmi(2)];
+    let ran = with_code(&[0x89, 0x07], &exits);
+    assert_eq!(ran.entries[3].injection, crate::Interruption::nmi());
+}
+
+#[test]
+fn the_io_apic_keeps_its_registers() {
+    let store = |address, value| with(violation(address, 0x182), &[(Gpr::Rax, value)]);
+    let ran = with_code(&[0x89, 0x07], &[store(0xfec0_0000, 0x10), store(0xfec0_0010, 0x1234)]);
+    assert!(ran.entries[2].completed);
+}
+
+#[test]
+fn a_disabled_apic_is_not_in_memory() {
+    let ran = with_code(&[0x89, 0x07], &[wrmsr(0x1b, 0xfee0_0100), violation(0xfee0_00f0, 0x182)]);
+    assert!(matches!(ran.stop, StopReason::NoMemory(_)));
+}
+
+#[test]
+fn an_event_that_could_not_be_delivered_ends_the_guest() {
+    let mut memory = vec![0; 0x20_0000];
+    boot::write_tables(&mut memory);
+    let mut vm = crate::Vm::new(Policy { asked: std::rc::Rc::default(), answer: usual }).expect("opens");
+    let mut vcpu = Playback {
+        exits: [Return::Exit(violation(0xfee0_0000, 0x182))].into(),
+        fields: [(Field::IdtVectoringInformation as u32, 0x8000_0045)].into(),
+        entries: Vec::new(),
+        memory,
+        now: 0,
+    };
+    let stop = vm.run(&mut vcpu, &mut Seen::default(), RIP, 0);
+    assert_eq!(stop, StopReason::Delivery(crate::Interruption(0x8000_0045)));
+}
+
+fn translate(
+    cr0: u64,
+    cr4: u64,
+    efer: u64,
+    cr3: u64,
+    tables: &[(usize, u64, usize)],
+    linear: u64,
+) -> Option<u64> {
+    let mut memory = vec![0; 0x1_0000];
+    for (address, entry, bytes) in tables {
+        memory[*address..address + bytes].copy_from_slice(&entry.to_le_bytes()[..*bytes]);
+    }
+    let fields =
+        [(Field::GuestCr0 as u32, cr0), (Field::GuestCr4 as u32, cr4), (Field::GuestEfer as u32, efer)];
+    let mut vcpu = Playback { exits: [].into(), fields: fields.into(), entries: Vec::new(), memory, now: 0 };
+    let paging = Paging::of(&mut vcpu, cr3);
+    assert_eq!(vcpu.now(), 0);
+    paging.translate(&vcpu, linear)
+}
+
+const PG: u64 = 0x8000_0001;
+const PAE: u64 = 0x20;
+const PSE: u64 = 0x10;
+const LMA: u64 = 0x500;
+
+/// SDM vol. 3A, 4.3.
+#[test]
+fn thirty_two_bit_paging() {
+    let tables = [(0x1000 + 4, 0x2003, 4), (0x2000 + 8, 0xabcd_e003, 4)];
+    assert_eq!(translate(PG, 0, 0, 0x1000, &tables, 0x0040_2123), Some(0xabcd_e123));
+    assert_eq!(translate(PG, 0, 0, 0x1000, &tables, 0x0080_2123), None, "not present");
+    let large = [(0x1000 + 4, 0x0140_0083, 4)];
+    assert_eq!(translate(PG, PSE, 0, 0x1000, &large, 0x0041_2345), Some(0x0141_2345));
+}
+
+/// SDM vol. 3A, 4.4.
+#[test]
+fn pae_paging() {
+    let tables = [(0x1020 + 8, 0x2001, 8), (0x2000 + 8, 0x3003, 8), (0x3000 + 16, 0xf_abcd_e003, 8)];
+    assert_eq!(translate(PG, PAE, 0, 0x1020, &tables, 0x4020_2123), Some(0xf_abcd_e123));
+    let large = [(0x1020 + 8, 0x2001, 8), (0x2000 + 8, 0x0160_0083, 8)];
+    assert_eq!(translate(PG, PAE, 0, 0x1020, &large, 0x4021_2345), Some(0x0161_2345));
+}
+
+/// SDM vol. 3A, 4.5.
+#[test]
+fn four_level_paging() {
+    let levels = [
+        (0x1000 + 8, 0x2003, 8),
+        (0x2000 + 16, 0x3003, 8),
+        (0x3000 + 24, 0x4003, 8),
+        (0x4000 + 32, 0x5003, 8),
+    ];
+    let linear = 1 << 39 | 2 << 30 | 3 << 21 | 4 << 12 | 0x567;
+    assert_eq!(translate(PG, PAE, LMA, 0x1000, &levels, linear), Some(0x5567));
+    let gigabyte = [(0x1000 + 8, 0x2003, 8), (0x2000 + 16, 0x4000_0083, 8)];
+    assert_eq!(translate(PG, PAE, LMA, 0x1000, &gigabyte, linear), Some(0x4000_0000 | linear & 0x3fff_ffff));
+    assert_eq!(translate(PG, PAE, LMA, 0x9_0000, &levels, linear), None, "a table outside memory");
+}
+
+#[test]
+fn without_paging_an_address_is_itself() {
+    assert_eq!(translate(1, 0, 0, 0, &[], 0x1_2345_6789), Some(0x2345_6789));
+}
