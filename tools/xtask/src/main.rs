@@ -5,11 +5,13 @@ mod check;
 mod doctor;
 mod image;
 mod kernel;
+mod kernel_tests;
 mod machine;
 mod policy;
 mod process;
 mod run;
 mod setup;
+mod spec;
 mod test;
 mod workspace;
 
@@ -44,6 +46,8 @@ enum Command {
     /// Check or compile a policy file
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Prove the specification and compare the code with it
+    Spec(spec::Arguments),
     /// Run every test: host, simulated machine, images, specification
     Test(test::Arguments),
     /// Start the simulated machine
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Image(arguments) => image::image(&arguments),
         Command::Policy(command) => policy::policy(&command),
+        Command::Spec(arguments) => spec::spec(&arguments),
         Command::Test(arguments) => test::test(&arguments),
         Command::Machine(command) => machine::machine(&command),
     };

@@ -3,7 +3,7 @@
 use crate::image::{refusals, system_tests};
 use crate::process::{Failure, Outcome, run};
 use crate::workspace::cargo;
-use crate::{check, machine, policy, setup};
+use crate::{check, kernel_tests, machine, policy, setup, spec};
 use std::time::Instant;
 
 /// What `cargo xtask test` takes.
@@ -29,6 +29,11 @@ const STEPS: &[Step] = &[
     Step { name: "check", shows: "format, lints, documentation, dependency rules", run: check::check },
     Step { name: "host", shows: "unit and property tests on the host", run: host },
     Step {
+        name: "spec",
+        shows: "the specification's proofs, and that pmu_core does what it says",
+        run: spec::quick,
+    },
+    Step {
         name: "machine-selftest",
         shows: "the simulated machine follows the SDM's rules, and runs are repeatable",
         run: machine::run_selftest,
@@ -42,6 +47,16 @@ const STEPS: &[Step] = &[
         name: "image-refusals",
         shows: "a wrong system description is refused with file, line and reason",
         run: refusals::refused,
+    },
+    Step {
+        name: "kernel-build",
+        shows: "the kernel's build is reproducible, quick and small, and user level has its numbers",
+        run: kernel_tests::kernel_build,
+    },
+    Step {
+        name: "kernel-bochs",
+        shows: "the kernel and its PMU extension, by a root task in Bochs, with early and late PMIs",
+        run: kernel_tests::in_bochs,
     },
     Step { name: "system-qemu", shows: "images of protection domains, in QEMU", run: system_tests::in_qemu },
     Step {

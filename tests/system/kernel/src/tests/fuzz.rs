@@ -12,7 +12,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use sel4_abi::numbers::{label, object};
 use sel4_abi::{CPtr, Error, Ipc, Rights, yield_now};
 
-const INVOCATIONS: u64 = 10_000;
+/// The debug kernel, which checks its assertions, takes a line of the serial port for each refusal.
+const INVOCATIONS: u64 = if cfg!(release_kernel) { 10_000 } else { 500 };
 
 /// xorshift64.
 struct Random(u64);
@@ -65,7 +66,7 @@ extern "C" fn enter_anything() -> ! {
     }
 }
 
-/// 10,000 invocations; the kernel goes on and a new VM still works.
+/// The kernel goes on, and a new VM still works.
 pub fn random(root: &mut Root, shared: &Shared) {
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let thread = Thread::new(root, enter_anything, &STACK, &BUFFER);
@@ -77,7 +78,7 @@ pub fn random(root: &mut Root, shared: &Shared) {
     let run_only = root.copy(vm.vcpu, Rights::VCPU_RUN).expect("run");
     let idle_tcb = root.object(object::TCB, 0);
     let cnode = root.object(object::CNODE, 4);
-    let victims: [CPtr; 12] = [
+    let victims: [CPtr; 11] = [
         vm.vcpu,
         vm.vcpu,
         spare.vcpu,
@@ -89,7 +90,6 @@ pub fn random(root: &mut Root, shared: &Shared) {
         root.object(object::EPT_PT, 0),
         root.object(object::PAGE_TABLE, 0),
         root.spare_memory(16),
-        root.object(object::NOTIFICATION, 0),
     ];
     thread.start(root);
     let (mut accepted, mut refused) = (0, 0);
@@ -108,8 +108,8 @@ pub fn random(root: &mut Root, shared: &Shared) {
         let caps = usize::try_from(random.below(3)).unwrap_or_default();
         match root.ipc.invoke(cap, invocation, &arguments[..length], &others[..caps]) {
             Ok(_) => accepted += 1,
-            Err(Error::Unknown(_)) => {
-                panic!("invocation {i}: an error that the kernel's headers do not have")
+            Err(Error::Unknown(error)) => {
+                panic!("invocation {i} of {cap}, label {invocation}: error {error}")
             }
             Err(_) => refused += 1,
         }
@@ -120,9 +120,9 @@ pub fn random(root: &mut Root, shared: &Shared) {
         }
     }
     thread.stop(root);
-    assert!(accepted > 100 && refused > 100, "accepted {accepted}, refused {refused}");
+    assert!(accepted > INVOCATIONS / 50 && refused > INVOCATIONS / 50, "accepted {accepted}, refused {refused}");
     let entries = ENTRIES.load(Ordering::Relaxed);
-    assert!(entries > 100, "{entries} entries");
+    assert!(entries > INVOCATIONS / 50, "{entries} entries");
     let mut vm = Vm::new(root, 0);
     vm.bind(root);
     vm.load(root, programs::count());

@@ -1,0 +1,184 @@
+//! The kernel's tests: that its build is reproducible and quick, that user level has its numbers, and the root task
+//! of tests/system/kernel on the simulated machine.
+
+use crate::image::freestanding::Build;
+use crate::kernel::{build, failure, numbers};
+use crate::machine::iso::{self, Payload};
+use crate::machine::{Ended, Finished, bochs};
+use crate::process::{Failure, Outcome};
+use crate::workspace::{output, target};
+use kernel::{Config, Variant};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Both kernels, from nothing.
+const BUILD_LIMIT: Duration = Duration::from_secs(30);
+/// What mends and extension may add to the published release kernel's text, in bytes.
+const GROWTH_LIMIT: u64 = 12 << 10;
+
+/// Builds both kernels once more in another folder and compares; compares the committed numbers with the kernel's.
+pub fn kernel_build() -> Outcome {
+    let configs = [Config::Debug, Config::Release];
+    let first: Vec<_> = configs.into_iter().map(build).collect::<Outcome<_>>()?;
+    let again = target().join("kernel-again");
+    if again.exists() {
+        fs::remove_dir_all(&again).map_err(|e| unreadable(&again, &e))?;
+    }
+    let start = Instant::now();
+    let mut second = Vec::new();
+    for config in configs {
+        second.push(kernel::build(&again, config, Variant::Extended, &mut |_| ()).map_err(failure)?);
+    }
+    let taken = start.elapsed();
+    for (one, other) in first.iter().zip(&second) {
+        if read(&one.elf32)? != read(&other.elf32)? {
+            let (one, other) = (one.elf32.display(), other.elf32.display());
+            return Err(Failure::Check(format!("{one} and {other} differ: the build is not reproducible")));
+        }
+    }
+    same_numbers(&first[0].abi, &first[1].abi)?;
+    let published =
+        kernel::build(&target(), Config::Release, Variant::Published, &mut |_| ()).map_err(failure)?;
+    let (with, without) = (first[1].text_size().map_err(failure)?, published.text_size().map_err(failure)?);
+    let growth = with.saturating_sub(without);
+    println!("      kernel-build-seconds {:.1} (limit {})", taken.as_secs_f64(), BUILD_LIMIT.as_secs());
+    println!("      kernel-text-growth {growth} bytes, from {without} (limit {GROWTH_LIMIT})");
+    if taken > BUILD_LIMIT {
+        return Err(Failure::Check(format!("both kernels took {:.1} s to build", taken.as_secs_f64())));
+    }
+    if growth >= GROWTH_LIMIT {
+        return Err(Failure::Check(format!("the kernel's text grows by {growth} bytes")));
+    }
+    Ok(())
+}
+
+/// The committed numbers are the debug kernel's; the release kernel has the same but for the debug system calls.
+fn same_numbers(debug: &Path, release: &Path) -> Outcome {
+    let committed = numbers();
+    if read(&committed)? != read(debug)? {
+        return Err(Failure::Check(format!(
+            "{} is not what the kernel's headers say; run `cargo xtask kernel --abi` and review the difference",
+            committed.display()
+        )));
+    }
+    let text = |file: &Path| read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let (debug, release) = (text(debug)?, text(release)?);
+    let shared = debug.lines().filter(|line| !line.contains("const DEBUG_"));
+    if shared.eq(release.lines()) {
+        return Ok(());
+    }
+    Err(Failure::Check("the debug and the release kernel have different numbers".into()))
+}
+
+fn read(file: &Path) -> Outcome<Vec<u8>> {
+    fs::read(file).map_err(|e| unreadable(file, &e))
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
+    Failure::Environment(format!("{}: {error}", file.display()))
+}
+
+/// A boot of the test's root task.
+struct Run {
+    config: Config,
+    model: &'static str,
+    /// Instructions between an overflow and its PMI.
+    skid: u32,
+}
+
+const fn run(config: Config, model: &'static str, skid: u32) -> Run {
+    Run { config, model, skid }
+}
+
+/// The debug kernel checks its assertions; the release kernel is quick.
+const RUNS: &[Run] = &[
+    run(Config::Release, "icelake_u", 0),
+    run(Config::Release, "icelake_u", 3),
+    run(Config::Release, "icelake_u", 30),
+    run(Config::Release, "icelake_u", 300),
+    run(Config::Release, "icelake_u", 1_500),
+    run(Config::Debug, "icelake_u", 1_500),
+    run(Config::Debug, "skylake_x", 0),
+];
+
+/// Figures of the release kernel without skid, and the most that each may be, in simulated instructions.
+const LIMITS: &[(&str, u64)] = &[("exit-pmu-idle", 640), ("switch-unchanged", 300)];
+
+/// What ends a run.
+const PASSED: &str = "kernel tests: all passed";
+const PANICKED: &str = "panicked at";
+/// What the kernel says when an assertion fails, and when it faults.
+const HALTED: &str = "halting...";
+
+/// Runs the root task on the simulated machine, with early and late PMIs.
+pub fn in_bochs() -> Outcome {
+    let mut failures = Vec::new();
+    for run in RUNS {
+        let name = format!("{} {} skid {}", run.config.name(), run.model, run.skid);
+        match boot(run) {
+            Ok(finished) => report(&name, &finished),
+            Err(failure) => failures.push(format!("{name}: {failure}")),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::Check(failures.join("\n"))) }
+}
+
+fn report(name: &str, finished: &Finished) {
+    println!("      {name}: passed after {:.1} s", finished.wall.as_secs_f64());
+    finished
+        .serial
+        .lines()
+        .filter(|line| line.starts_with("number "))
+        .for_each(|line| println!("        {line}"));
+}
+
+fn boot(run: &Run) -> Outcome<Finished> {
+    let kernel = build(run.config)?;
+    let programs = Build::user_level(run.config).programs(&["kernel_tests"])?;
+    let folder = output(&format!("kernel-tests/{}-{}-{}", run.config.name(), run.model, run.skid))?;
+    let modules = [programs[0].as_path()];
+    let payload = Payload::Multiboot { kernel: &kernel.elf32, arguments: "", modules: &modules };
+    let iso = iso::make(&folder.join("kernel-tests.iso"), &payload)?;
+    let mut machine = bochs::Machine::new(&folder, &iso);
+    machine.cpu_model = run.model.to_owned();
+    machine.pmu = Some(bochs::Pmu { skid: run.skid, costs: None });
+    machine.sentinels = [PASSED, PANICKED, HALTED].map(str::to_owned).to_vec();
+    machine.time_limit = Duration::from_secs(180);
+    let finished = machine.run(|_| ())?;
+    let passed = matches!(&finished.ended, Ended::Sentinel(line) if line.contains(PASSED));
+    if !passed {
+        return Err(Failure::Check(finished.summary()));
+    }
+    if run.config == Config::Release && run.skid == 0 {
+        within_limits(&finished.serial)?;
+    }
+    Ok(finished)
+}
+
+fn within_limits(serial: &str) -> Outcome {
+    for (name, limit) in LIMITS {
+        let line = serial.lines().find_map(|line| line.strip_prefix("number ")?.strip_prefix(name));
+        let value: u64 = line
+            .and_then(|value| value.trim().parse().ok())
+            .ok_or_else(|| Failure::Check(format!("the figure {name} was not printed")))?;
+        if value > *limit {
+            return Err(Failure::Check(format!(
+                "{name} is {value} instructions, and at most {limit} are allowed"
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::within_limits;
+
+    #[test]
+    fn figures_are_judged() {
+        assert!(within_limits("number exit-pmu-idle 640\nnumber switch-unchanged 300\n").is_ok());
+        assert!(within_limits("number exit-pmu-idle 641\nnumber switch-unchanged 300\n").is_err());
+        assert!(within_limits("number exit-pmu-idle 640\n").is_err());
+    }
+}
