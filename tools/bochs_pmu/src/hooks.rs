@@ -137,6 +137,14 @@ extern "C" fn far_branch(cpu: u32, _what: u32, _cs: u16, _address: u64, _new_cs:
     with_unit(cpu, true, |unit, _| unit.far_branch());
 }
 
+extern "C" fn halt(cpu: u32) {
+    with_unit(cpu, true, |unit, _| unit.halt());
+}
+
+extern "C" fn monitor_wait(cpu: u32, _address: u64, _length: u32, _flags: u32) {
+    halt(cpu);
+}
+
 extern "C" fn data_access(cpu: u32, _linear: u64, physical: u64, _length: u32, _type: u32, _rw: u32) {
     if let Some(unit) = unit(cpu)
         && unit.processor.data_access(physical)
@@ -342,7 +350,7 @@ extern "C" fn constructor() {
     let functions = Functions::find(&executable);
     let settings = Settings::from_environment().or_stop();
     let mut near = Near::map(&executable);
-    let hooks: [(&str, When, *const ()); 14] = [
+    let hooks: [(&str, When, *const ()); 16] = [
         ("_Z24bx_instr_after_executionjP15bxInstruction_c", When::CountedDown, after_execution as *const ()),
         ("_Z25bx_instr_before_executionjP15bxInstruction_c", When::Boundary, before_execution as *const ()),
         ("_Z25bx_instr_repeat_iterationjP15bxInstruction_c", When::Always, repeat_iteration as *const ()),
@@ -351,6 +359,8 @@ extern "C" fn constructor() {
         ("_Z22bx_instr_ucnear_branchjjmm", When::Branches, unconditional_near as *const ()),
         ("_Z19bx_instr_far_branchjjtmtm", When::Always, far_branch as *const ()),
         ("_Z19bx_instr_lin_accessjmmjjj", When::Accesses, data_access as *const ()),
+        ("_Z12bx_instr_hltj", When::Always, halt as *const ()),
+        ("_Z14bx_instr_mwaitjmjj", When::Always, monitor_wait as *const ()),
         ("_Z14bx_instr_resetjj", When::Always, reset as *const ()),
         ("_Z18bx_instr_exceptionjjj", When::Always, exception as *const ()),
         ("_Z20bx_instr_hwinterruptjjtm", When::Always, hardware_interrupt as *const ()),

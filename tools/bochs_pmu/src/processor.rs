@@ -157,6 +157,11 @@ impl Processor {
         self.totals.host.cycles + self.totals.guest.cycles
     }
 
+    /// The processor halts after the slots before `now`.
+    pub fn halt(&mut self, now: u64) {
+        self.line.hurry(now);
+    }
+
     /// Takes the PMI that is due and delivers it through the LVT entry; says what the local APIC delivers.
     pub fn deliver_pmi(&mut self, lvtpc: &mut Lvtpc, now: u64) -> Option<pmu_model::Delivery> {
         let delivery = lvtpc.deliver(self.line.take(now)?);
@@ -203,6 +208,13 @@ impl Processor {
         }
     }
 
+    /// The VM-entry instruction did not enter.
+    pub fn abandon_entry(&mut self) {
+        if matches!(self.transition, Transition::Entering(_)) {
+            self.transition = Transition::None;
+        }
+    }
+
     /// A VM exit begins in slot `slot`, or a VM entry fails after its checks of controls and host state.
     pub fn begin_exit(&mut self, reason: u32, slot: u64, loads: ExitLoads) {
         if is_trap_like(reason) {
@@ -231,3 +243,6 @@ impl Processor {
 fn is_trap_like(reason: u32) -> bool {
     matches!(reason, 43 | 45 | 56)
 }
+
+#[cfg(test)]
+mod tests;

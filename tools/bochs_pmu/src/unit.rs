@@ -136,6 +136,7 @@ impl Unit {
             // A virtual interrupt ends its slot; others take none.
             self.processor.abandon_slot(slot);
         }
+        self.processor.abandon_entry();
         self.processor.complete_exit(self.cpu.privilege());
         self.processor.set_ring(self.cpu.privilege(), now);
         if std::mem::take(&mut self.interrupt_mask_due) && self.cpu.in_guest() {
@@ -159,6 +160,11 @@ impl Unit {
             self.cpu.set_lvtpc(lvtpc.0);
             self.cpu.interrupt(functions, delivery);
         }
+    }
+
+    /// HLT or MWAIT is executed.
+    pub fn halt(&mut self) {
+        self.processor.halt(self.cpu.slot() + 1);
     }
 
     /// A far branch is executed, which may change the ring.
@@ -196,10 +202,7 @@ impl Unit {
 
     /// An external interrupt or NMI is delivered.
     pub fn hardware_interrupt(&mut self) {
-        // A VM exit that acknowledges its interrupt delivers none.
-        if !self.in_transition {
-            self.interrupt_slot = Some(self.cpu.slot());
-        }
+        self.interrupt_slot = Some(self.cpu.slot());
         self.boundary = true;
     }
 
@@ -254,8 +257,8 @@ impl Unit {
             self.entry_succeeded(slot);
             self.cpu.update_interrupt_mask(functions);
             self.interrupt_mask_due = false;
-        } else if matches!(self.processor.transition, Transition::Entering(_)) {
-            self.processor.transition = Transition::None;
+        } else {
+            self.processor.abandon_entry();
         }
         self.in_transition = false;
     }
@@ -289,6 +292,7 @@ impl Unit {
             }
         }
         self.exit_charge_due = true;
+        // An interrupt that was acknowledged for this exit is not delivered.
         self.interrupt_slot = None;
         self.in_transition = true;
         self.boundary = true;

@@ -34,6 +34,12 @@ impl PmiLine {
         Some(PmiRequest)
     }
 
+    /// The processor stops executing instructions at time `now`: a request on its way arrives at once, as its
+    /// delay is time on hardware.
+    pub fn hurry(&mut self, now: u64) {
+        self.due = self.due.map(|due| due.min(now));
+    }
+
     /// When the request on its way is due.
     #[must_use]
     pub fn due(&self) -> Option<u64> {

@@ -268,6 +268,9 @@ fn a_late_pmi_is_one_pmi() {
     assert_eq!((line.due(), line.take(129)), (Some(130), None));
     assert_eq!(line.take(130), Some(request));
     assert_eq!((line.due(), line.take(1000)), (None, None));
+    line.request(request, 200);
+    line.hurry(201);
+    assert_eq!(line.take(201), Some(request), "a processor that halts gets it at once");
     let mut prompt = PmiLine::new(0);
     prompt.request(request, 7);
     assert_eq!(prompt.take(7), Some(request));
