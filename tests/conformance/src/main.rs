@@ -3,6 +3,7 @@
 
 use clap::{Parser, Subcommand};
 use conformance::alphabet::{filters, hardware, operations, systems};
+use conformance::authority::{Distribution, Expected, FACTS};
 use conformance::corruption::{corrupt, script};
 use conformance::exhaustive::{Bench, reference_trace};
 use conformance::oracle::{Verdict, replay};
@@ -60,6 +61,23 @@ enum Command {
     },
     /// Compare them in every state of a small geometry
     Fixpoint,
+    /// Check the isolation facts on a capability distribution in JSON, ours or the Microkit tool's
+    Authority {
+        /// The distribution
+        file: PathBuf,
+        /// The policy domain
+        #[arg(long, default_value = "pmu")]
+        policy: String,
+        /// The VMM
+        #[arg(long, default_value = "vmm")]
+        vmm: String,
+        /// A memory region that both may map (may be repeated)
+        #[arg(long)]
+        shared: Vec<String>,
+        /// VCPU capabilities carry the rights of the bundled kernel
+        #[arg(long)]
+        rights: bool,
+    },
     /// Print a random trace of pmu_core
     Print {
         /// Operations in the trace
@@ -82,6 +100,10 @@ fn main() -> ExitCode {
         Command::Reference { oracle, depth } => reference(&oracle, depth),
         Command::Lockstep { depth, operations } => lockstep(depth, operations),
         Command::Fixpoint => fixpoint(),
+        Command::Authority { file, policy, vmm, shared, rights } => {
+            let shared: Vec<&str> = shared.iter().map(String::as_str).collect();
+            authority(&file, &Expected { policy: &policy, vmm: &vmm, shared: &shared, rights })
+        }
         Command::Print { steps, system, seed } => print(steps, system, seed),
     };
     match result {
@@ -199,6 +221,19 @@ fn fixpoint() -> Result<String, String> {
     let (states, count) = Bench::new(system).fixpoint(&operations, 100_000)?;
     let alphabet = operations.len();
     Ok(format!("fixpoint: {alphabet} operations, {states} states, {count} comparisons: no difference"))
+}
+
+fn authority(file: &std::path::Path, expected: &Expected<'_>) -> Result<String, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let json = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+    let distribution = Distribution::read(&json).map_err(|error| format!("{}: {error}", file.display()))?;
+    let broken = FACTS.iter().filter_map(|(name, fact)| Some((name, fact(&distribution, expected).err()?)));
+    let broken: Vec<String> = broken.map(|(name, reason)| format!("{name}: {reason}")).collect();
+    if broken.is_empty() {
+        Ok(format!("authority: {} facts hold for {}", FACTS.len(), file.display()))
+    } else {
+        Err(broken.join("\n"))
+    }
 }
 
 fn print(steps: usize, system: usize, seed: u64) -> Result<String, String> {

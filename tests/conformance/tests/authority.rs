@@ -14,6 +14,7 @@ const PROGRAM: &str = "
 #define WORD(name) __attribute__((used)) unsigned long name = 1
 WORD(policy_vaddr); WORD(policy_size); WORD(statistics_vaddr); WORD(guest_ram_vaddr); WORD(guest_ram_size);
 WORD(guest_image_vaddr); WORD(guest_image_size); WORD(kernel_prints);
+WORD(pd_names_len); __attribute__((used)) char pd_names[64 * 64] = {1};
 void start(void) { for (;;) ; }
 ";
 

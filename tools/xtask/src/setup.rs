@@ -36,6 +36,10 @@ pub const PACKAGES: &[Package] = &[
     package("linux-perf", "/usr/bin/perf", "what it counts with"),
     package("cpio", "/usr/bin/cpio", "packs its files"),
     package("mtools", "/usr/bin/mformat", "makes bootable ISO images"),
+    package("coq", "/usr/bin/coqc", "checks the specification's proofs"),
+    package("ocaml-nox", "/usr/bin/ocamlopt", "compiles the specification's oracle"),
+    package("ocaml-findlib", "/usr/bin/ocamlfind", "compiles the specification's oracle"),
+    package("libzarith-ocaml-dev", "/usr/lib/ocaml/zarith/zarith.cmxa", "the oracle's integers"),
 ];
 
 /// Whether the package's file is there.

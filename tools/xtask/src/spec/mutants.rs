@@ -1,0 +1,153 @@
+//! Mutants of pmu_core: each breaks one rule, and the conformance tests must notice it.
+
+use crate::process::{Failure, Outcome, run_logged};
+use crate::workspace::{output, root};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// A file of pmu_core, what is there once, and what a mutant has instead.
+type Mutant = (&'static str, &'static str, &'static str);
+
+const MUTANTS: &[Mutant] = &[
+    // Which values a selector may have.
+    ("arch.rs", "RESERVED: u64 = 0xFFFF_FFFF_0020_0000", "RESERVED: u64 = 0xFFFF_FFFF_0000_0000"),
+    ("arch.rs", "RESERVED: u64 = 0xFFFF_FFFF_0020_0000", "RESERVED: u64 = 0xFFFF_FFFB_0020_0000"),
+    ("arch.rs", "RESERVED: u64 = 0xFFFF_FFFF_0020_0000", "RESERVED: u64 = 0x7FFF_FFFF_0020_0000"),
+    ("arch.rs", "RESERVED: u64 = 0xFFFF_FFFF_0020_0000", "RESERVED: u64 = 0xFFFF_FFFF_0028_0000"),
+    ("validity.rs", "selector::IN_TX * tsx as u64", "selector::IN_TX"),
+    ("validity.rs", "tsx & (index == selector::IN_TXCP_COUNTER)", "tsx"),
+    // FIXED_CTR_CTRL, the global registers.
+    ("arch.rs", "ALLOWED: u64 = OS | USR | PMI", "ALLOWED: u64 = OS | USR | PMI | ANY_THREAD"),
+    ("arch.rs", "ALLOWED: u64 = OS | USR | PMI", "ALLOWED: u64 = OS | USR"),
+    ("validity.rs", "| fixed << global::FIXED_SHIFT", "| 0xF << global::FIXED_SHIFT | fixed"),
+    ("validity.rs", "counters | global::CONDITION_CHANGED", "counters | 1 << 62 | global::CONDITION_CHANGED"),
+    ("validity.rs", "counters | global::CONDITION_CHANGED", "counters"),
+    // Counters.
+    ("validity.rs", "sign.wrapping_neg() << 32", "0 * sign"),
+    ("validity.rs", "let low = value & 0xFFFF_FFFF", "let low = value"),
+    ("vpmu/access.rs", "check(value, geometry.width_mask())?;", ""),
+    ("vpmu/access.rs", "value & geometry.fixed_width_mask())?", "value)?"),
+    // Effect of the global registers.
+    ("vpmu/access.rs", "status & !value)?", "status & value)?"),
+    ("vpmu/access.rs", "(status | value) & geometry.counter_bits()", "status & geometry.counter_bits()"),
+    // What reaches the hardware.
+    ("shadow.rs", "guest & (!selector::ENABLE | permitted", "guest | (!selector::ENABLE & permitted"),
+    ("shadow.rs", "(guest >> 6) as usize", "(guest >> 7) as usize"),
+    ("shadow.rs", "guest & permitted_fields", "guest"),
+    ("vpmu/context.rs", "self.filter = filter;\n", ""),
+    // RDPMC and the register map.
+    (
+        "vpmu/access.rs",
+        "!counters_enabled && privilege.cpl() != 0",
+        "!counters_enabled && privilege.cpl() == 0",
+    ),
+    ("vpmu/access.rs", "&& protection_enabled ||", "||"),
+    ("arch.rs", "FIXED: u32 = 0x4000", "FIXED: u32 = 0x2000"),
+    ("arch.rs", "STATUS_SET_VERSION: u8 = 4", "STATUS_SET_VERSION: u8 = 3"),
+    ("arch.rs", "GLOBAL_VERSION: u8 = 2", "GLOBAL_VERSION: u8 = 3"),
+    ("registers.rs", "self.0 & selector::EVENT_SELECT != 0", "self.0 & selector::ENABLE != 0"),
+    // Snapshots.
+    (
+        "snapshot.rs",
+        "value & !mask == 0\n    });\n    let fixed_counters",
+        "true || value & !mask == 0\n    });\n    let fixed_counters",
+    ),
+    ("snapshot.rs", "registers.status & !geometry.counter_bits() == 0", "true"),
+];
+
+/// Copies a folder of sources.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let (entry, to) = (entry?.path(), to.to_owned());
+        let to = to.join(entry.file_name().unwrap_or_default());
+        if entry.is_dir() { copy(&entry, &to)? } else { fs::copy(&entry, &to).map(|_| ())? }
+    }
+    Ok(())
+}
+
+/// A workspace with pmu_core, what it needs, and `conformance` without its tests.
+fn workspace(folder: &Path) -> std::io::Result<()> {
+    for part in ["pmu_pd/api", "pmu_pd/core", "tests/conformance/src"] {
+        copy(&root().join(part), &folder.join(part))?;
+    }
+    let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
+    let members = manifest.find("members = [").unwrap_or_default();
+    let end = manifest[members..].find(']').map_or(manifest.len(), |end| members + end + 1);
+    let (before, after) = (&manifest[..members], &manifest[end..]);
+    let ours = "members = [\"pmu_pd/api\", \"pmu_pd/core\", \"tests/conformance\"]";
+    let text = format!("{before}{ours}{after}").replace("lto = true", "lto = false");
+    fs::write(folder.join("Cargo.toml"), text)?;
+    for part in ["pmu_pd/api", "pmu_pd/core", "tests/conformance"] {
+        let text = fs::read_to_string(root().join(part).join("Cargo.toml"))?;
+        let text = text.split("[dev-dependencies]").next().unwrap_or_default().to_owned();
+        fs::write(folder.join(part).join("Cargo.toml"), text)?;
+    }
+    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
+    fs::copy(root().join("rust-toolchain.toml"), folder.join("rust-toolchain.toml"))?;
+    Ok(())
+}
+
+fn build(folder: &Path, log: &Path) -> Outcome {
+    let mut command = Command::new("cargo");
+    command.current_dir(folder).env("CARGO_TARGET_DIR", folder.join("target"));
+    command.args(["build", "--release", "--quiet", "--package", "conformance"]);
+    run_logged("cargo build of a mutant", &mut command, log)
+}
+
+/// The name of the first layer that notices, if one does.
+fn noticed(folder: &Path, oracle: &Path) -> Outcome<Option<&'static str>> {
+    let program = folder.join("target/release/conformance");
+    let layers: [(&str, &[&str], bool); 3] = [
+        ("lockstep", &["lockstep", "--depth", "2"], false),
+        ("fixpoint", &["fixpoint"], false),
+        ("traces", &["traces"], true),
+    ];
+    for (name, arguments, needs_oracle) in layers {
+        let mut command = Command::new(&program);
+        command.args(arguments);
+        if needs_oracle {
+            command.arg("--oracle").arg(oracle);
+        }
+        let output =
+            command.output().map_err(|e| Failure::Environment(format!("{}: {e}", program.display())))?;
+        if !output.status.success() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Builds every mutant and shows that some layer turns red; the unchanged copy must stay green.
+pub fn mutants(oracle: &Path) -> Outcome {
+    let folder = output("spec/mutants")?;
+    let log = folder.join("build.log");
+    let broken = |error: std::io::Error| Failure::Environment(format!("{}: {error}", folder.display()));
+    workspace(&folder).map_err(broken)?;
+    build(&folder, &log)?;
+    if let Some(layer) = noticed(&folder, oracle)? {
+        return Err(Failure::Check(format!("{layer} fails without any mutation")));
+    }
+    let mut survivors = Vec::new();
+    for (file, from, to) in MUTANTS {
+        let path = folder.join("pmu_pd/core/src").join(file);
+        let text = fs::read_to_string(&path).map_err(broken)?;
+        if text.matches(from).count() != 1 {
+            return Err(Failure::Check(format!("mutants: pmu_core's {file} has not exactly one `{from}`")));
+        }
+        fs::write(&path, text.replace(from, to)).map_err(broken)?;
+        let result = build(&folder, &log).and_then(|()| noticed(&folder, oracle));
+        fs::write(&path, text).map_err(broken)?;
+        match result? {
+            Some(layer) => println!("      mutant {file}: `{to}`: {layer}"),
+            None => survivors.push(format!("{file}: `{from}` -> `{to}`")),
+        }
+    }
+    if survivors.is_empty() {
+        println!("      mutants: {} of {} noticed", MUTANTS.len(), MUTANTS.len());
+        Ok(())
+    } else {
+        Err(Failure::Check(format!("mutants that nothing noticed:\n{}", survivors.join("\n"))))
+    }
+}
