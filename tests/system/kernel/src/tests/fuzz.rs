@@ -1,7 +1,7 @@
 //! Random invocations with random arguments, and entries into what they make of a guest.
 
 use super::Shared;
-use crate::guest::CODE;
+use crate::guest::{self, CODE, Mode};
 use crate::memory::{BufferPage, Stack};
 use crate::programs;
 use crate::root::Root;
@@ -14,6 +14,10 @@ use sel4_abi::{CPtr, Error, Ipc, Rights, yield_now};
 
 /// The debug kernel, which checks its assertions, takes a line of the serial port for each refusal.
 const INVOCATIONS: u64 = if cfg!(release_kernel) { 10_000 } else { 500 };
+
+/// How many invocations pass between two entries, and between two repairs of the guest.
+const ENTRY_EVERY: u64 = 8;
+const GUEST_EVERY: u64 = 64;
 
 /// xorshift64.
 struct Random(u64);
@@ -113,14 +117,22 @@ pub fn random(root: &mut Root, shared: &Shared) {
             }
             Err(_) => refused += 1,
         }
-        if i % 16 == 0 {
-            // The extra capability may have been any thread: the guest's thread gets its VCPU back.
-            let _ = root.ipc.vcpu_set_tcb(vm.vcpu, thread.tcb);
+        if i % GUEST_EVERY == 0 {
+            // From a guest that works, so that entries succeed too.
+            guest::initialise(root, vm.vcpu, Mode::Long, 0);
+        }
+        if i % ENTRY_EVERY == 0 {
+            // The guest's thread gets its VCPU back, and starts again if it has lost it in between.
+            root.ipc.vcpu_set_tcb(vm.vcpu, thread.tcb).expect("SetTCB");
+            thread.start(root);
             yield_now();
         }
     }
     thread.stop(root);
-    assert!(accepted > INVOCATIONS / 50 && refused > INVOCATIONS / 50, "accepted {accepted}, refused {refused}");
+    assert!(
+        accepted > INVOCATIONS / 50 && refused > INVOCATIONS / 50,
+        "accepted {accepted}, refused {refused}"
+    );
     let entries = ENTRIES.load(Ordering::Relaxed);
     assert!(entries > INVOCATIONS / 50, "{entries} entries");
     let mut vm = Vm::new(root, 0);
