@@ -1,9 +1,6 @@
 //! Save and restore.
-#![allow(clippy::unwrap_used)] // in helper functions, which the lint does not take for tests
 
-mod common;
-
-use common::{Bench, EVENTSEL, allow_all, filter, hardware, ice_lake, policy, version};
+use crate::common::{Bench, EVENTSEL, allow_all, filter, hardware, ice_lake, policy, version};
 use pmu_api::{CHUNK_WORDS, Chunk, Mode, SnapshotReason};
 use pmu_core::KernelMode;
 use pmu_core::arch::*;
@@ -254,12 +251,12 @@ fn a_restore_that_the_kernel_refuses_switches_counting_off() {
         let mut target = Bench::guest(4);
         target.port.budget = Some(refused_at);
         let result = target.vpmu.restore(&mut target.port, &buffer);
-        assert_eq!(result, Err(SnapshotError::Port(common::RANGE_ERROR)), "{refused_at}");
+        assert_eq!(result, Err(SnapshotError::Port(crate::common::RANGE_ERROR)), "{refused_at}");
         assert_eq!(target.port.modes, [KernelMode::Off]);
     }
     let mut target = Bench::guest(4);
     target.port.budget = Some(0);
-    assert_eq!(target.vpmu.save(&mut target.port), Err(SnapshotError::Port(common::RANGE_ERROR)));
+    assert_eq!(target.vpmu.save(&mut target.port), Err(SnapshotError::Port(crate::common::RANGE_ERROR)));
 }
 
 /// The last write of a restore is IA32_PERF_GLOBAL_CTRL: nothing counts before everything is there.

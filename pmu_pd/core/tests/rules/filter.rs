@@ -1,9 +1,6 @@
 //! What reaches the hardware.
-#![allow(clippy::unwrap_used)] // in helper functions, which the lint does not take for tests
 
-mod common;
-
-use common::{Bench, EVENTSEL, filter, ice_lake, policy, table, version};
+use crate::common::{Bench, EVENTSEL, filter, ice_lake, policy, table, version};
 use pmu_api::Mode;
 use pmu_core::arch::*;
 use pmu_core::geometry::Wanted;
@@ -138,7 +135,7 @@ fn a_filter_change_that_fails_switches_counting_off() {
 /// A system without fixed counters has no IA32_FIXED_CTR_CTRL to program.
 #[test]
 fn hardware_without_fixed_counters() {
-    let raw = common::hardware(4, 4, 0);
-    let bench = Bench::with(raw, &policy(Mode::Mediated, Wanted::default(), common::allow_all()));
+    let raw = crate::common::hardware(4, 4, 0);
+    let bench = Bench::with(raw, &policy(Mode::Mediated, Wanted::default(), crate::common::allow_all()));
     assert!(!bench.port.registers.contains_key(&IA32_FIXED_CTR_CTRL));
 }

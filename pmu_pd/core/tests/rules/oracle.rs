@@ -1,10 +1,7 @@
 //! Random sequences of accesses against an oracle that follows the manual and KVM's rules register by register: it
 //! keeps one flat map of architectural registers, evaluates the filter's list itself, and knows nothing of the code.
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // small numbers of our own
 
-mod common;
-
-use common::{FakePort, filter, hardware};
+use crate::common::{FakePort, filter, hardware};
 use pmu_api::{Mode, Privilege};
 use pmu_core::geometry::Wanted;
 use pmu_core::policy::VmPolicy;

@@ -1,9 +1,6 @@
 //! PMIs: whose they are, and the rate limit.
-#![allow(clippy::unwrap_used)] // in helper functions, which the lint does not take for tests
 
-mod common;
-
-use common::{Bench, EVENTSEL, allow_all, ice_lake, policy, version};
+use crate::common::{Bench, EVENTSEL, allow_all, ice_lake, policy, version};
 use pmu_api::{Mode, OverflowDecision::*};
 use pmu_core::arch::*;
 use pmu_core::geometry::Wanted;

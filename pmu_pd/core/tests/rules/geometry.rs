@@ -1,9 +1,6 @@
 //! Guest geometries on hardware of versions 1 to 5, CPUID leaf 0xA, what is direct.
-#![allow(clippy::unwrap_used)] // in helper functions, which the lint does not take for tests
 
-mod common;
-
-use common::{Bench, FakePort, allow_all, filter, hardware, ice_lake, policy, version};
+use crate::common::{Bench, FakePort, allow_all, filter, hardware, ice_lake, policy, version};
 use pmu_api::{Direct, Mode, UnavailableReason};
 use pmu_core::geometry::{Hardware, Wanted};
 use pmu_core::{KernelMode, Vpmu};

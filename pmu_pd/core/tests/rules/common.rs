@@ -1,5 +1,4 @@
 //! What the tests of pmu_core share: a port that behaves like the kernel's, hardware, policies.
-#![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 use pmu_api::{Mode, Privilege};
 use pmu_core::arch::*;

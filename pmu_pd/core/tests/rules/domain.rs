@@ -1,9 +1,6 @@
 //! The domain: channels, the manager, statistics, refusals.
-#![allow(clippy::unwrap_used)] // in helper functions, which the lint does not take for tests
 
-mod common;
-
-use common::{FakePort, ice_lake, table};
+use crate::common::{FakePort, ice_lake, table};
 use pmu_api::*;
 use pmu_core::geometry::Wanted;
 use pmu_core::pmi::PmiLimit;
@@ -205,14 +202,14 @@ fn a_vm_without_authority_or_hardware_is_told_why() {
         port
     });
     assert_eq!(ask(&mut no_cap, 1, Request::Open), unavailable(UnavailableReason::Authority));
-    let no_pmu = |_| FakePort::new(common::hardware(0, 0, 0));
+    let no_pmu = |_| FakePort::new(crate::common::hardware(0, 0, 0));
     let mut no_pmu: TestDomain = Domain::new(words, &[], cells(), no_pmu);
     assert_eq!(ask(&mut no_pmu, 1, Request::Open), unavailable(UnavailableReason::Hardware));
     assert_eq!(ask(&mut no_pmu, 1, SELECTOR), unavailable(UnavailableReason::Hardware));
     assert!(matches!(ask(&mut no_pmu, 1, Request::Statistics { first: 0 }), Reply::Statistics { .. }));
     let mut entry = vm(1);
     entry.wanted.general = Some(8);
-    let small = |_| FakePort::new(common::hardware(4, 4, 3));
+    let small = |_| FakePort::new(crate::common::hardware(4, 4, 3));
     let mut small: TestDomain = Domain::new(region(binary(None, &[entry])), &[], cells(), small);
     assert_eq!(ask(&mut small, 1, Request::Open), unavailable(UnavailableReason::Geometry));
 }

@@ -1,7 +1,4 @@
 //! The binary policy: every way to be wrong is refused by name.
-#![allow(clippy::unwrap_used)] // in helper functions, which the lint does not take for tests
-
-mod common;
 
 use pmu_api::{MAX_VMS, Mode};
 use pmu_core::arch::OFFCORE_EVENTS;

@@ -1,9 +1,6 @@
 //! The validity rules: a test for each, through the guest's accesses. SDM volume 3B, chapter 20.
-#![allow(clippy::unwrap_used)] // in helper functions, which the lint does not take for tests
 
-mod common;
-
-use common::{Bench, EVENTSEL, allow_all, hardware, ice_lake, policy, version};
+use crate::common::{Bench, EVENTSEL, allow_all, hardware, ice_lake, policy, version};
 use pmu_api::{Mode, Privilege};
 use pmu_core::arch::*;
 use pmu_core::geometry::Wanted;
@@ -340,7 +337,7 @@ fn rdpmc_checks_the_privilege() {
 /// 20.2.4.3: IA32_PERF_GLOBAL_INUSE shows the guest's own control registers, denied or not.
 #[test]
 fn in_use_follows_the_guests_values() {
-    let nothing = common::filter(|_, _| false, 0);
+    let nothing = crate::common::filter(|_, _| false, 0);
     let mut guest = Bench::with(ice_lake(), &policy(Mode::Mediated, version(4), nothing));
     assert_eq!(guest.read(IA32_PERF_GLOBAL_INUSE), Ok(0));
     guest.accepts(EVENTSEL + 5, 0xC0);
@@ -379,8 +376,8 @@ fn a_refused_hardware_write_leaves_the_guests_value() {
     guest.accepts(EVENTSEL, 0xC0);
     guest.accepts(IA32_FIXED_CTR_CTRL, 0xB);
     guest.port.budget = Some(0);
-    assert_eq!(guest.write(EVENTSEL, 0xC4), Err(Trouble::Port(common::RANGE_ERROR)));
-    assert_eq!(guest.write(IA32_FIXED_CTR_CTRL, 0), Err(Trouble::Port(common::RANGE_ERROR)));
+    assert_eq!(guest.write(EVENTSEL, 0xC4), Err(Trouble::Port(crate::common::RANGE_ERROR)));
+    assert_eq!(guest.write(IA32_FIXED_CTR_CTRL, 0), Err(Trouble::Port(crate::common::RANGE_ERROR)));
     guest.port.budget = None;
     assert_eq!(guest.read(EVENTSEL), Ok(0xC0));
     assert_eq!(guest.read(IA32_FIXED_CTR_CTRL), Ok(0xB));
