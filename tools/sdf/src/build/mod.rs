@@ -174,7 +174,7 @@ impl Builder<'_> {
         let machine = domain.machine.as_ref()?;
         let d = &mut self.distribution;
         let vcpu = d.object(format!("vcpu_{}_{}", machine.name, machine.vcpu), Object::Vcpu);
-        d.slot(tcb, tcb_slot::VCPU, vcpu, Tag::Vcpu { rights: Rights::ALL });
+        d.slot(tcb, tcb_slot::VCPU, vcpu, Tag::Vcpu { rights: Rights::VCPU_RUN });
         let mut space = Space::new(d, &machine.name, true);
         for map in &machine.maps {
             map_region(d, &mut space, map, &self.regions[map.region.as_str()]);
