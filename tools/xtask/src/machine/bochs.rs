@@ -71,6 +71,11 @@ impl Machine {
     /// Runs it to its end; `on_line` sees each complete line of the serial log as it comes. A machine that
     /// cannot be started is an environment failure; whatever happens later is in [`Finished::ended`].
     pub fn run(&self, mut on_line: impl FnMut(&str)) -> Outcome<Finished> {
+        self.run_timed(|line, _| on_line(line))
+    }
+
+    /// [`Machine::run`] whose `on_line` also sees the processor time that Bochs has used, in steps of 10 ms.
+    pub fn run_timed(&self, mut on_line: impl FnMut(&str, Duration)) -> Outcome<Finished> {
         let model = resolve_model(PROGRAM, &self.cpu_model)?;
         if !self.iso.is_file() {
             return Err(Failure::Environment(format!("the image {} does not exist", self.iso.display())));

@@ -24,6 +24,7 @@ mod linux;
 #[allow(dead_code)]
 pub mod qemu;
 mod selftest;
+mod speed;
 #[allow(dead_code)]
 mod supervise;
 
@@ -43,6 +44,8 @@ pub enum Command {
     Selftest(selftest::Arguments),
     /// Boot stock Debian Linux on the simulated machine and compare what its perf counts
     Linux,
+    /// Measure what the PMU costs the simulation
+    Speed,
 }
 
 /// Which simulated machine.
@@ -83,6 +86,7 @@ pub fn machine(command: &Command) -> Outcome {
         Command::Boot(arguments) => boot(arguments),
         Command::Selftest(arguments) => selftest::selftest(arguments),
         Command::Linux => linux::linux(),
+        Command::Speed => speed::speed(),
     }
 }
 

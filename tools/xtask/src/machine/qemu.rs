@@ -67,7 +67,7 @@ impl Machine {
             sentinels: &self.sentinels,
             time_limit: self.time_limit,
         };
-        let stop = supervise::watch(&mut command, &watch, &mut on_line)?;
+        let stop = supervise::watch(&mut command, &watch, &mut |line, _| on_line(line))?;
         Ok(Finished {
             serial: read_log(&serial),
             ended: ended(stop, &read_log(&console)),

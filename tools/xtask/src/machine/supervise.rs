@@ -151,8 +151,12 @@ pub(super) fn tied(program: &str, environment: &[(&str, &Path)]) -> Command {
 }
 
 /// Runs `command` headless until it ends, a sentinel line is complete, or a limit is reached; calls `on_line`
-/// for each complete serial line. On return the process is gone.
-pub(super) fn watch(command: &mut Command, watch: &Watch, on_line: &mut dyn FnMut(&str)) -> Outcome<Stop> {
+/// for each complete serial line, with the processor time that `command` has used. On return the process is gone.
+pub(super) fn watch(
+    command: &mut Command,
+    watch: &Watch,
+    on_line: &mut dyn FnMut(&str, Duration),
+) -> Outcome<Stop> {
     let failed = |e| Failure::Environment(format!("{} cannot be written: {e}", watch.console.display()));
     let console = File::create(watch.console).map_err(failed)?;
     command.stdin(Stdio::null()).stdout(console.try_clone().map_err(failed)?).stderr(console);
@@ -163,10 +167,12 @@ pub(super) fn watch(command: &mut Command, watch: &Watch, on_line: &mut dyn FnMu
     let mut child = Running(child);
     let mut lines = Lines::new(watch.serial);
     let start = Instant::now();
+    let mut cpu = Duration::ZERO;
     loop {
+        cpu = child.cpu().unwrap_or(cpu);
         let exited = child.0.try_wait().map_err(failed)?;
         for line in lines.new_ones() {
-            on_line(&line);
+            on_line(&line, cpu);
             if watch.sentinels.iter().any(|s| line.contains(s.as_str())) {
                 child.stop();
                 return Ok(Stop::Sentinel(line));
@@ -194,6 +200,16 @@ pub(super) fn watch(command: &mut Command, watch: &Watch, on_line: &mut dyn FnMu
 struct Running(Child);
 
 impl Running {
+    /// Its processor time so far, user and system; nothing once it has ended.
+    fn cpu(&self) -> Option<Duration> {
+        // proc(5): fields 14 and 15, in hundredths of a second; the name in field 2 may hold anything but ends
+        // with the last parenthesis.
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).ok()?;
+        let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let [user, system] = [fields.next()?, fields.next()?].map(str::parse::<u64>);
+        Some(Duration::from_millis(10 * (user.ok()? + system.ok()?)))
+    }
+
     /// Asks the process to end (its reports are then complete), and kills it if it does not.
     fn stop(&mut self) {
         if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw)
@@ -285,7 +301,7 @@ mod tests {
                 sentinels: &sentinels,
                 time_limit: limit,
             },
-            &mut |line| lines.push(line.to_owned()),
+            &mut |line, _| lines.push(line.to_owned()),
         )
         .unwrap();
         std::fs::remove_dir_all(folder).unwrap();
