@@ -25,6 +25,7 @@ const TESTS: &[Test] = &[
     Test { name: "passive", config: Config::Debug, virtual_machine: false, prints: &[], crashes: false },
     Test { name: "priority", config: Config::Debug, virtual_machine: false, prints: &[], crashes: false },
     Test { name: "crash", config: Config::Debug, virtual_machine: false, prints: CRASHES, crashes: true },
+    Test { name: "devices", config: Config::Debug, virtual_machine: false, prints: &[], crashes: false },
     Test { name: "release", config: Config::Release, virtual_machine: false, prints: &[], crashes: false },
     Test { name: "authority", config: Config::Release, virtual_machine: true, prints: &[], crashes: false },
     Test { name: "guest", config: Config::Debug, virtual_machine: true, prints: &[], crashes: false },
@@ -50,6 +51,8 @@ const INITIALISER: &str =
 const PASSED: &str = ": passed";
 /// What a failed assertion prints on the debug kernel.
 const PANICKED: &str = "panicked at";
+/// What the debug kernel prints when it stops at an assertion.
+const KERNEL_STOPPED: &str = "seL4 failed assertion";
 /// How the monitor's lines begin.
 const FAULTED: &str = "monitor: ";
 /// What the tests print first.
@@ -126,7 +129,7 @@ fn boot(
     image: &Image,
     folder: &std::path::Path,
 ) -> Outcome<(Finished, Option<Duration>)> {
-    let mut sentinels = vec![format!("{}{PASSED}", test.name)];
+    let mut sentinels = vec![format!("{}{PASSED}", test.name), KERNEL_STOPPED.to_owned()];
     if !test.crashes {
         sentinels.extend([PANICKED, FAULTED].map(str::to_owned));
     }
