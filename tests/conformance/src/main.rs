@@ -74,6 +74,9 @@ enum Command {
         /// A memory region that both may map (may be repeated)
         #[arg(long)]
         shared: Vec<String>,
+        /// A thread that is trusted to pass no capability on (may be repeated)
+        #[arg(long)]
+        trusted: Vec<String>,
         /// VCPU capabilities carry the rights of the bundled kernel
         #[arg(long)]
         rights: bool,
@@ -100,9 +103,13 @@ fn main() -> ExitCode {
         Command::Reference { oracle, depth } => reference(&oracle, depth),
         Command::Lockstep { depth, operations } => lockstep(depth, operations),
         Command::Fixpoint => fixpoint(),
-        Command::Authority { file, policy, vmm, shared, rights } => {
+        Command::Authority { file, policy, vmm, shared, trusted, rights } => {
             let shared: Vec<&str> = shared.iter().map(String::as_str).collect();
-            authority(&file, &Expected { policy: &policy, vmm: &vmm, shared: &shared, rights })
+            let trusted: Vec<&str> = trusted.iter().map(String::as_str).collect();
+            authority(
+                &file,
+                &Expected { policy: &policy, vmm: &vmm, shared: &shared, trusted: &trusted, rights },
+            )
         }
         Command::Print { steps, system, seed } => print(steps, system, seed),
     };

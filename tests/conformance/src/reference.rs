@@ -226,19 +226,19 @@ impl Reference {
         let context = self.context();
         let registers = &mut self.registers;
         let mut pmi = false;
-        for i in 0..self.geometry.general {
+        for (i, events) in general.iter().enumerate().take(self.geometry.general) {
             let selector = context.selectors[i];
             if context.global_control >> i & 1 != 0 && selector >> 22 & 1 != 0 {
-                let (value, wrapped) = advance(registers.general[i], general[i], self.geometry.width);
+                let (value, wrapped) = advance(registers.general[i], *events, self.geometry.width);
                 registers.general[i] = value;
                 registers.status |= u64::from(wrapped) << i;
                 pmi |= wrapped && selector >> 20 & 1 != 0;
             }
         }
-        for i in 0..self.geometry.fixed {
+        for (i, events) in fixed.iter().enumerate().take(self.geometry.fixed) {
             let field = context.fixed_control >> (4 * i) & 0xF;
             if context.global_control >> (32 + i) & 1 != 0 && field & 3 != 0 {
-                let (value, wrapped) = advance(registers.fixed[i], fixed[i], self.geometry.fixed_width);
+                let (value, wrapped) = advance(registers.fixed[i], *events, self.geometry.fixed_width);
                 registers.fixed[i] = value;
                 registers.status |= u64::from(wrapped) << (32 + i);
                 pmi |= wrapped && field & 8 != 0;

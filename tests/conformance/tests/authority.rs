@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const OURS: Expected<'_> = Expected { policy: "pmu", vmm: "vmm", shared: &["statistics"], rights: true };
+const OURS: Expected<'_> =
+    Expected { policy: "pmu", vmm: "vmm", shared: &["statistics"], trusted: &[], rights: true };
 
 /// A program that is nothing but the symbols that system.xml sets.
 const PROGRAM: &str = "
@@ -111,7 +112,7 @@ fn an_untyped_or_a_cnode_capability_is_noticed() {
     let path = folder.join("system.xml");
     fs::write(&path, system()).unwrap();
     let options = sdf::Options { monitor: folder.join("monitor.elf"), kernel_prints: true };
-    let json = sdf::build(&path, &[folder.clone()], &options).unwrap().json();
+    let json = sdf::build(&path, std::slice::from_ref(&folder), &options).unwrap().json();
     let objects = json["objects"].as_array().unwrap();
     let find = |name: &str| objects.iter().position(|o| o["name"] == name).unwrap();
     let (policy, vmm) = (find("cnode_pmu"), find("cnode_vmm"));
