@@ -1,21 +1,18 @@
-//! What Bochs calls: instrumentation stubs, instruction handlers and virtual functions that now lead here.
+//! The instrumentation stubs of Bochs that now lead here, and the state behind all hooks.
 //!
-//! Bochs calls them all in its one simulation thread. A hook that is reached while another one runs would break
+//! Bochs calls all hooks in its one simulation thread. A hook that is reached while another one runs would break
 //! the exclusive borrow of a [`Unit`]; the functions of Bochs that are called under such a borrow call none.
-//! Faults and VM exits leave Bochs's handlers by longjmp, never through a frame of this library: wrappers of
-//! handlers end in a jump to the handler.
+//! Faults and VM exits leave Bochs's handlers by longjmp, never through a frame of this library.
 
 use crate::bochs::{Functions, Machine, Object, is_bochs};
-use crate::elf::{executable, symbol};
+use crate::elf::executable;
+use crate::handlers;
 use crate::near::{Near, Watch, When};
-use crate::patch::{replace_handler, replace_virtual};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::stop::{OrStop, stop};
 use crate::unit::Unit;
-use std::arch::naked_asm;
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bochs's limit on processors.
 const MAX_CPUS: usize = 256;
@@ -53,7 +50,7 @@ fn library() -> &'static mut Library {
 
 /// Runs `work` on a processor, then renews what the stubs test, and lets the time pass that was charged.
 /// `running` says whether the running slot is still to be completed.
-fn with_unit(cpu: u32, running: bool, work: impl FnOnce(&mut Unit, &Functions)) {
+pub fn with_unit(cpu: u32, running: bool, work: impl FnOnce(&mut Unit, &Functions)) {
     let Some(unit) = unit(cpu) else { return };
     let library = library();
     let Some(machine) = library.machine else { return };
@@ -86,7 +83,7 @@ fn renew(watch: *mut Watch, processors: usize, cpu: u32, running: bool) {
 #[cold]
 fn start() {
     let library = library();
-    let mut machine = Machine::find(&library.functions, virtual_rdmsr as *const () as usize);
+    let mut machine = Machine::find(&library.functions, handlers::virtual_rdmsr as *const () as usize);
     let features = machine.prepare(&library.functions);
     let machine: &'static Machine = Box::leak(Box::new(machine));
     library.machine = Some(machine);
@@ -178,6 +175,12 @@ extern "C" fn wrmsr(cpu: u32, msr: u32, value: u64) {
     with_unit(cpu, true, |unit, _| unit.wrmsr_begins(msr, value));
 }
 
+/// The index of the processor that `same` picks.
+pub fn index_of(same: impl Fn(&crate::bochs::Cpu) -> bool) -> Option<u32> {
+    let index = library().machine?.cpus.iter().position(same)?;
+    u32::try_from(index).ok()
+}
+
 /// The end of Bochs: writes the report.
 extern "C" fn exit_environment() {
     let library = library();
@@ -196,150 +199,6 @@ extern "C" fn exit_environment() {
     };
     report.write(&library.settings).or_stop();
 }
-
-/// The index of the processor that `same` picks.
-fn index_of(same: impl Fn(&crate::bochs::Cpu) -> bool) -> Option<u32> {
-    let index = library().machine?.cpus.iter().position(same)?;
-    u32::try_from(index).ok()
-}
-
-/// Bochs's results of a CPU model's rdmsr and wrmsr: not known, #GP, done.
-const UNKNOWN: i32 = -1;
-const FAULT: i32 = 0;
-const DONE: i32 = 1;
-
-extern "C" fn virtual_rdmsr(cpuid: Object, msr: u32, value: *mut u64) -> i32 {
-    let mut result = UNKNOWN;
-    if let Some(cpu) = index_of(|cpu| cpu.cpuid == cpuid) {
-        with_unit(cpu, true, |unit, _| match unit.rdmsr(msr) {
-            Some(Ok(read)) => {
-                // SAFETY: Bochs passes where the value goes.
-                unsafe { *value = read };
-                result = DONE;
-            }
-            Some(Err(_)) => result = FAULT,
-            None => {}
-        });
-    }
-    result
-}
-
-extern "C" fn virtual_wrmsr(cpuid: Object, msr: u32, value: u64) -> i32 {
-    let mut result = UNKNOWN;
-    if let Some(cpu) = index_of(|cpu| cpu.cpuid == cpuid) {
-        with_unit(cpu, true, |unit, _| match unit.wrmsr(msr, value) {
-            Some(Ok(())) => result = DONE,
-            Some(Err(_)) => result = FAULT,
-            None => {}
-        });
-    }
-    result
-}
-
-/// What a wrapper does after its Rust part.
-const TO_HANDLER: u32 = 0;
-const RETURN: u32 = 1;
-const GENERAL_PROTECTION: u32 = 2;
-
-extern "C" fn rdmsr_begins(object: Object) {
-    if let Some(cpu) = index_of(|cpu| cpu.object == object) {
-        with_unit(cpu, true, |unit, _| unit.rdmsr_begins());
-    }
-}
-
-extern "C" fn entry_begins(object: Object) {
-    if let Some(cpu) = index_of(|cpu| cpu.object == object) {
-        with_unit(cpu, true, Unit::entry_begins);
-    }
-}
-
-extern "C" fn rdpmc_begins(object: Object) -> u32 {
-    let mut next = TO_HANDLER;
-    if let Some(cpu) = index_of(|cpu| cpu.object == object) {
-        with_unit(cpu, true, |unit, functions| {
-            next = match unit.rdpmc(functions) {
-                None => TO_HANDLER,
-                Some(Ok(())) => RETURN,
-                Some(Err(_)) => GENERAL_PROTECTION,
-            };
-        });
-    }
-    next
-}
-
-extern "C" fn cpuid_begins(object: Object) -> u32 {
-    let mut next = TO_HANDLER;
-    if let Some(cpu) = index_of(|cpu| cpu.object == object) {
-        with_unit(cpu, true, |unit, _| next = if unit.cpuid() { RETURN } else { TO_HANDLER });
-    }
-    next
-}
-
-static CPUID: AtomicUsize = AtomicUsize::new(0);
-static RDMSR: AtomicUsize = AtomicUsize::new(0);
-static RDPMC: AtomicUsize = AtomicUsize::new(0);
-static VM_ENTRY: AtomicUsize = AtomicUsize::new(0);
-static EXCEPTION: AtomicUsize = AtomicUsize::new(0);
-
-/// The wrapper of an instruction handler `(BX_CPU_C *, bxInstruction_c *)`: calls `$begins` with the first
-/// argument, then jumps to the handler in `$handler` as if nothing had happened.
-macro_rules! wrapper {
-    ($name:ident, $begins:ident, $handler:ident) => {
-        #[unsafe(naked)]
-        extern "C" fn $name() {
-            naked_asm!(
-                "push rdi",
-                "push rsi",
-                "sub rsp, 8",
-                "call {begins}",
-                "add rsp, 8",
-                "pop rsi",
-                "pop rdi",
-                "jmp qword ptr [rip + {handler}]",
-                begins = sym $begins,
-                handler = sym $handler,
-            )
-        }
-    };
-}
-wrapper!(rdmsr_wrapper, rdmsr_begins, RDMSR);
-wrapper!(vm_entry_wrapper, entry_begins, VM_ENTRY);
-
-/// The wrapper of an instruction handler: calls `$begins` with the first argument; returns, raises #GP(0) or
-/// jumps to the handler, as that says.
-macro_rules! deciding_wrapper {
-    ($name:ident, $begins:ident, $handler:ident) => {
-        #[unsafe(naked)]
-        extern "C" fn $name() {
-    naked_asm!(
-        "push rdi",
-        "push rsi",
-        "sub rsp, 8",
-        "call {begins}",
-        "add rsp, 8",
-        "pop rsi",
-        "pop rdi",
-        "cmp eax, {ret}",
-        "je 2f",
-        "cmp eax, {fault}",
-        "je 3f",
-        "jmp qword ptr [rip + {handler}]",
-        "2: ret",
-        "3: mov esi, {vector}",
-        "xor edx, edx",
-        "jmp qword ptr [rip + {exception}]",
-        begins = sym $begins,
-        handler = sym $handler,
-        exception = sym EXCEPTION,
-        ret = const RETURN,
-        fault = const GENERAL_PROTECTION,
-        vector = const 13,
-    )
-}
-    };
-}
-deciding_wrapper!(cpuid_wrapper, cpuid_begins, CPUID);
-deciding_wrapper!(rdpmc_wrapper, rdpmc_begins, RDPMC);
 
 /// Sets everything up when the dynamic linker loads the library into Bochs.
 extern "C" fn constructor() {
@@ -375,23 +234,7 @@ extern "C" fn constructor() {
     // SAFETY: before Bochs runs; nothing borrows it.
     unsafe { *LIBRARY.0.get() = Some(Library { functions, settings, watch, machine: None }) };
 
-    let handlers: [(&AtomicUsize, &str, *const (), usize); 4] = [
-        (&CPUID, "_ZN8BX_CPU_C5CPUIDEP15bxInstruction_c", cpuid_wrapper as *const (), 1),
-        (&RDMSR, "_ZN8BX_CPU_C5RDMSREP15bxInstruction_c", rdmsr_wrapper as *const (), 1),
-        (&RDPMC, "_ZN8BX_CPU_C5RDPMCEP15bxInstruction_c", rdpmc_wrapper as *const (), 1),
-        // VMLAUNCH and VMRESUME share a handler.
-        (&VM_ENTRY, "_ZN8BX_CPU_C8VMLAUNCHEP15bxInstruction_c", vm_entry_wrapper as *const (), 2),
-    ];
-    for (original, name, to, count) in handlers {
-        original.store(replace_handler(name, to as usize, count), Ordering::Relaxed);
-    }
-    EXCEPTION.store(symbol("_ZN8BX_CPU_C9exceptionEjt").address as usize, Ordering::Relaxed);
-    // One virtual table for each CPU model of Bochs 2.7, and one of the base class.
-    const VIRTUAL_TABLES: usize = 29;
-    let read = virtual_rdmsr as *const () as usize;
-    replace_virtual(&executable, "_ZN10bx_cpuid_t5rdmsrEjPm", read, VIRTUAL_TABLES);
-    let write = virtual_wrmsr as *const () as usize;
-    replace_virtual(&executable, "_ZN10bx_cpuid_t5wrmsrEjm", write, VIRTUAL_TABLES);
+    handlers::install(&executable);
 }
 
 #[used]

@@ -9,12 +9,13 @@
 //! |---|---|
 //! | `settings`, `costs` | what the environment asks for |
 //! | `processor`, `unit`, `other_msrs`, `frequency`, `report` | the machine's behaviour; safe code |
-//! | `elf`, `patch`, `near`, `bochs`, `hooks` | the way into Bochs; the only unsafe code |
+//! | `elf`, `patch`, `near`, `bochs`, `hooks`, `handlers` | the way into Bochs; the only unsafe code |
 
 mod bochs;
 mod costs;
 mod elf;
 mod frequency;
+mod handlers;
 mod hooks;
 mod near;
 mod other_msrs;
