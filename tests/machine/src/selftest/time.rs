@@ -1,7 +1,7 @@
 //! The time-stamp counter against the timers: all follow the simulated instructions a second.
 
 use crate::report::Report;
-use machine_kernels::cpu::rdtsc;
+use machine_kernels::cpu::{cpuid, rdtsc};
 use x86::io::{inb, outb};
 
 /// The programmable interval timer's input, in Hz.
@@ -15,6 +15,17 @@ const FEMTOSECONDS_A_MILLISECOND: u64 = 1_000_000_000_000;
 
 /// `ips` are the instructions a second that the launcher configured.
 pub fn check(report: &mut Report, ips: u64) {
+    let [denominator, numerator, crystal, _] = cpuid(0x15).map(u64::from);
+    report.check(
+        "CPUID leaf 0x15: the frequency of the time-stamp counter",
+        "18.7.3",
+        crystal * numerator / denominator.max(1),
+        ips,
+    );
+    let [base, maximum, _, _] = cpuid(0x16).map(u64::from);
+    let mhz = (ips + 500_000) / 1_000_000;
+    report.check("CPUID leaf 0x16: base frequency in MHz", "CPUID", base, mhz);
+    report.check("CPUID leaf 0x16: maximum frequency in MHz", "CPUID", maximum, mhz);
     let percent = |stamps: u64| (100 * stamps + ips / 200 * SPAN / 10) / (ips / 1000 * SPAN);
     report.check(
         "10 ms of the interval timer, in percent of time stamps",

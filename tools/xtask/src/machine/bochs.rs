@@ -205,9 +205,10 @@ fn choose_model(help: &str, wanted: &str) -> Outcome<String> {
     })
 }
 
-/// Whether the process ended by itself with an error, as the library's refusals do.
+/// Whether the process ended as the library ends it when it refuses (bochs_pmu, `stop::EXIT_CODE`).
 fn refused(stop: &Stop) -> bool {
-    matches!(stop, Stop::Exited(status) if status.code() == Some(2))
+    const REFUSED: i32 = 97;
+    matches!(stop, Stop::Exited(status) if status.code() == Some(REFUSED))
 }
 
 fn ended(stop: Stop, printed: &str) -> Ended {

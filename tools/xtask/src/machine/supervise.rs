@@ -51,15 +51,19 @@ impl Finished {
     /// The last lines of the serial log and how the run ended, for a failure message.
     pub fn summary(&self) -> String {
         let how = match &self.ended {
-            Ended::Sentinel(line) => format!("stopped at the line `{line}`"),
-            Ended::Shutdown(None) => "shut down".to_owned(),
-            Ended::Shutdown(Some(code)) => format!("shut down with code {code}"),
-            Ended::TimeLimit => format!("stopped at the time limit ({:.0} s)", self.wall.as_secs_f64()),
-            Ended::LogTooLong(log) => format!("stopped because {} grew past 64 MiB", log.display()),
+            Ended::Sentinel(line) => format!("the machine was stopped at the line `{line}`"),
+            Ended::Shutdown(None) => "the machine shut down".to_owned(),
+            Ended::Shutdown(Some(code)) => format!("the machine shut down with code {code}"),
+            Ended::TimeLimit => {
+                format!("the machine was stopped at the time limit ({:.0} s)", self.wall.as_secs_f64())
+            }
+            Ended::LogTooLong(log) => {
+                format!("the machine was stopped because {} grew past 64 MiB", log.display())
+            }
             Ended::EmulatorFailed(message) => format!("the emulator failed: {message}"),
         };
         format!(
-            "the machine {how}; the end of its serial log:\n  {}\nthe emulator's own messages: {}",
+            "{how}; the end of its serial log:\n  {}\nthe emulator's own messages: {}",
             tail(&self.serial, 20),
             self.console.display()
         )
