@@ -48,6 +48,8 @@ enum Command {
     Policy(policy::Command),
     /// Prove the specification and compare the code with it
     Spec(spec::Arguments),
+    /// Fuzz the policy domain
+    Fuzz(policy::FuzzArguments),
     /// Run every test: host, simulated machine, images, specification
     Test(test::Arguments),
     /// Start the simulated machine
@@ -60,13 +62,14 @@ fn main() -> ExitCode {
         Command::Setup => setup::setup(),
         Command::Doctor => doctor::doctor(),
         Command::Check => check::check(),
-        Command::Kernel(arguments) => kernel::kernel(&arguments),
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Image(arguments) => image::image(&arguments),
+        Command::Kernel(arguments) => setup::setup().and_then(|()| kernel::kernel(&arguments)),
+        Command::Run(arguments) => setup::setup().and_then(|()| run::run(&arguments)),
+        Command::Image(arguments) => setup::setup().and_then(|()| image::image(&arguments)),
+        Command::Fuzz(arguments) => policy::fuzz(&arguments),
         Command::Policy(command) => policy::policy(&command),
         Command::Spec(arguments) => spec::spec(&arguments),
         Command::Test(arguments) => test::test(&arguments),
-        Command::Machine(command) => machine::machine(&command),
+        Command::Machine(command) => setup::setup().and_then(|()| machine::machine(&command)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,11 @@
 //! `policy`: checks and compiles policy files.
 
+mod figures;
+mod fuzz;
 mod system;
 
+pub use figures::figures;
+pub use fuzz::{Arguments as FuzzArguments, brief as fuzz_briefly, fuzz};
 pub use system::in_bochs;
 
 use crate::process::{Failure, Outcome};

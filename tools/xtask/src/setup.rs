@@ -18,6 +18,8 @@ const fn package(name: &'static str, file: &'static str, purpose: &'static str) 
 /// All that `apt-get` must bring; the Rust crates come by Cargo.
 pub const PACKAGES: &[Package] = &[
     package("gcc", "/usr/bin/gcc", "compiles the kernel"),
+    package("g++", "/usr/bin/g++", "compiles the fuzzer"),
+    package("valgrind", "/usr/bin/valgrind", "counts instructions"),
     package("binutils", "/usr/bin/objcopy", "converts kernel images"),
     package("python3-venv", "/usr/share/doc/python3-venv", "runs the kernel's code generators"),
     package("bochs", "/usr/bin/bochs", "the simulated machine"),

@@ -65,9 +65,25 @@ const STEPS: &[Step] = &[
         run: system_tests::in_bochs,
     },
     Step {
+        name: "policy-figures",
+        shows: "the policy domain's instructions, image, state and stack; ten million messages",
+        run: policy::figures,
+    },
+    Step { name: "fuzz", shows: "the fuzz targets, a few seconds each", run: policy::fuzz_briefly },
+    Step {
         name: "protocol-bochs",
         shows: "the policy domain on the real kernel answers every request, in Bochs",
         run: policy::in_bochs,
+    },
+    Step {
+        name: "guests",
+        shows: "every guest counts exactly on seL4, in Bochs",
+        run: crate::run::tests_of_guests::guests,
+    },
+    Step {
+        name: "two-vms",
+        shows: "a guest counts exactly beside a hostile one, in Bochs",
+        run: crate::run::tests_of_guests::two_vms,
     },
 ];
 

@@ -1,0 +1,87 @@
+//! `fuzz`: the fuzz targets of tests/fuzz, on the pinned stable toolchain. The code under test forbids unsafe, so that
+//! there is no address sanitizer, for which alone cargo-fuzz needs a nightly compiler.
+
+use crate::process::{Failure, Outcome, run, run_logged};
+use crate::workspace::{cargo, output, root, target};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What `cargo xtask fuzz` takes.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only this target
+    #[arg(long, value_parser = TARGETS)]
+    target: Option<String>,
+    /// How long each target runs
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+}
+
+const TARGETS: [&str; 5] = ["decode", "step", "policy_binary", "policy_file", "snapshot"];
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+/// Seconds for each target in `cargo xtask test`.
+const BRIEF: u32 = 5;
+
+/// Coverage that libFuzzer reads: what cargo-fuzz passes, without the sanitizer.
+const FLAGS: &[&str] = &[
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Ccodegen-units=1",
+    "--cfg=fuzzing",
+];
+
+/// Runs the targets one after the other; the corpus grows below the target folder.
+pub fn fuzz(arguments: &Arguments) -> Outcome {
+    let programs = build()?;
+    for name in TARGETS.iter().filter(|name| arguments.target.as_deref().is_none_or(|only| only == **name)) {
+        fuzz_one(&programs, name, arguments.seconds)?;
+    }
+    Ok(())
+}
+
+/// Every target for a few seconds.
+pub fn brief() -> Outcome {
+    fuzz(&Arguments { target: None, seconds: BRIEF })
+}
+
+fn build() -> Outcome<PathBuf> {
+    let folder = target().join("fuzz");
+    let mut command = cargo();
+    command.current_dir(root().join("tests/fuzz"));
+    command
+        .args(["build", "--locked", "--quiet", "--release", "--target", TRIPLE, "--target-dir"])
+        .arg(&folder);
+    command.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"));
+    run("the build of the fuzz targets", &mut command).map_err(|e| Failure::Environment(e.to_string()))?;
+    Ok(folder.join(TRIPLE).join("release"))
+}
+
+fn fuzz_one(programs: &std::path::Path, name: &str, seconds: u32) -> Outcome {
+    let found = output("fuzz-found")?.join(name);
+    let corpus = output("fuzz-corpus")?.join(name);
+    for folder in [&found, &corpus] {
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Failure::Environment(format!("{} cannot be created: {e}", folder.display())))?;
+    }
+    let log = output("fuzz-logs")?.join(format!("{name}.log"));
+    let mut command = Command::new(programs.join(name));
+    command.arg(&corpus).arg(root().join("tests/fuzz/corpus").join(name));
+    command.arg(format!("-artifact_prefix={}/", found.display()));
+    command.args([
+        format!("-max_total_time={seconds}"),
+        "-max_len=4096".into(),
+        "-print_final_stats=1".into(),
+    ]);
+    run_logged(&format!("fuzz target {name}"), &mut command, &log).map_err(|failure| {
+        Failure::Check(format!("{failure}\nthe input that failed is in {}", found.display()))
+    })?;
+    let text = std::fs::read_to_string(&log).unwrap_or_default();
+    let stat =
+        |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map_or("?", str::trim).to_owned();
+    println!("      {name}: {} inputs, none failed", stat("stat::number_of_executed_units:"));
+    Ok(())
+}
