@@ -13,6 +13,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("vmm_pd", &["pmu_api", "vmm_core", "sel4-microkit"]),
     ("pmu_model", &[]),
     ("bochs_pmu", &["pmu_model"]),
+    ("machine_scenarios", &[]),
+    ("machine_kernels", &["machine_scenarios"]),
     ("capdist", &[]),
     ("sdf", &["capdist"]),
     ("initialiser", &["capdist", "sel4_abi"]),

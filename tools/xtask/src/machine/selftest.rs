@@ -41,6 +41,13 @@ pub struct Arguments {
 
 /// Boots the kernels on every model; a line a check.
 pub fn selftest(arguments: &Arguments) -> Outcome {
+    if let Some(file) = &arguments.json {
+        // Said before the run, not after it.
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if folder.is_some_and(|folder| !folder.is_dir()) {
+            return Err(Failure::Environment(format!("{}: its folder does not exist", file.display())));
+        }
+    }
     let models = arguments.model.as_deref().map_or(MODELS.to_vec(), |model| vec![model]);
     let start = Instant::now();
     let mut checks = Vec::new();
