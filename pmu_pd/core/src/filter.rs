@@ -6,9 +6,6 @@ use crate::shadow::{self, TABLE_WORDS};
 use crate::validity::{spread, width_mask};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Size of a table in bytes.
-pub const TABLE_BYTES: usize = TABLE_WORDS * 8;
-
 /// A filter as the policy compiler made it. The table stays where it is, in a region that this domain only
 /// reads: a lookup is one load, whatever the filter's size.
 #[derive(Clone, Copy)]
