@@ -3,6 +3,7 @@
 //! Every other MSR faults, unless Bochs itself has it.
 
 use crate::frequency::Frequency;
+use std::ops::RangeInclusive;
 
 /// What software sees of an MSR.
 #[derive(Clone, Copy)]
@@ -27,42 +28,71 @@ const MISC_ENABLE_WRITABLE: u64 = 1 | 1 << 3 | 1 << 16 | 1 << 18 | 1 << 23;
 /// Performance monitoring available, BTS unavailable, PEBS unavailable.
 const MISC_ENABLE_FIXED: u64 = 1 << 7 | 1 << 11 | 1 << 12;
 
-const MSRS: &[(u32, Kind)] = &[
-    (0x33, Kind::Constant(0)),                   // MSR_TEST_CTRL: no split-lock detection
-    (0x34, Kind::Constant(0)),                   // MSR_SMI_COUNT
-    (0x8B, Kind::Ignores(0xBC << 32, u64::MAX)), // IA32_BIOS_SIGN_ID: microcode revision
-    (0xCE, Kind::Ratio(1 << 8, 0)),              // MSR_PLATFORM_INFO: maximum non-turbo ratio
-    (0xE2, Kind::Constant(1 << 15)),             // MSR_PKG_CST_CONFIG_CONTROL: locked, C0 only
-    (0xE7, Kind::Cycles),                        // IA32_MPERF
-    (0xE8, Kind::Cycles),                        // IA32_APERF
-    (0x140, Kind::Ignores(0, 0)),                // MSR_MISC_FEATURES_ENABLES: none
-    (0x19B, Kind::Stored { initial: 0, writable: 0x3FF_FFFF, fixed: 0 }), // IA32_THERM_INTERRUPT
-    (0x19C, Kind::Ignores(1 << 31 | 0x40 << 16, u64::MAX)), // IA32_THERM_STATUS: valid, 64 degrees below
+const MSRS: &[(RangeInclusive<u32>, Kind)] = &[
+    (0x33..=0x33, Kind::Constant(0)), // MSR_TEST_CTRL: no split-lock detection
+    (0x34..=0x34, Kind::Constant(0)), // MSR_SMI_COUNT
+    (0x8B..=0x8B, Kind::Ignores(0xBC << 32, u64::MAX)), // IA32_BIOS_SIGN_ID: microcode revision
+    (0xCE..=0xCE, Kind::Ratio(1 << 8, 0)), // MSR_PLATFORM_INFO: maximum non-turbo ratio
+    (0xE2..=0xE2, Kind::Constant(1 << 15)), // MSR_PKG_CST_CONFIG_CONTROL: locked, C0 only
+    (0xE7..=0xE7, Kind::Cycles),      // IA32_MPERF
+    (0xE8..=0xE8, Kind::Cycles),      // IA32_APERF
+    (0x140..=0x140, Kind::Ignores(0, 0)), // MSR_MISC_FEATURES_ENABLES: none
+    (0x19B..=0x19B, Kind::Stored { initial: 0, writable: 0x3FF_FFFF, fixed: 0 }), // IA32_THERM_INTERRUPT
+    (0x19C..=0x19C, Kind::Ignores(1 << 31 | 0x40 << 16, u64::MAX)), // IA32_THERM_STATUS: valid, 64 degrees below
     (
-        IA32_MISC_ENABLE,
+        IA32_MISC_ENABLE..=IA32_MISC_ENABLE,
         Kind::Stored {
             initial: 0x4_0001 | MISC_ENABLE_FIXED,
             writable: MISC_ENABLE_WRITABLE,
             fixed: MISC_ENABLE_FIXED,
         },
     ),
-    (0x1AD, Kind::Ratio(0x0101_0101_0101_0101, 0)), // MSR_TURBO_RATIO_LIMIT
-    (0x1B0, Kind::Stored { initial: 6, writable: 0xF, fixed: 0 }), // IA32_ENERGY_PERF_BIAS
-    (0x1B1, Kind::Ignores(1 << 31 | 0x40 << 16, u64::MAX)), // IA32_PACKAGE_THERM_STATUS
-    (0x1B2, Kind::Stored { initial: 0, writable: 0x3FF_FFFF, fixed: 0 }), // IA32_PACKAGE_THERM_INTERRUPT
-    (0x64E, Kind::Cycles),                          // MSR_PPERF
-    (0x770, Kind::Stored { initial: 0, writable: 1, fixed: 0 }), // IA32_PM_ENABLE
-    (0x771, Kind::Ratio(0x01_0101, 1 << 24)),       // IA32_HWP_CAPABILITIES
-    (0x772, Kind::Stored { initial: 0, writable: 0x3FF_FFFF_FFFF, fixed: 0 }), // IA32_HWP_REQUEST_PKG
-    (0x773, Kind::Stored { initial: 0, writable: 0xF, fixed: 0 }), // IA32_HWP_INTERRUPT
-    (0x774, Kind::Stored { initial: 0, writable: u64::MAX, fixed: 0 }), // IA32_HWP_REQUEST
-    (0x777, Kind::Ignores(0, u64::MAX)),            // IA32_HWP_STATUS
+    (0x1AD..=0x1AD, Kind::Ratio(0x0101_0101_0101_0101, 0)), // MSR_TURBO_RATIO_LIMIT
+    (0x1B0..=0x1B0, Kind::Stored { initial: 6, writable: 0xF, fixed: 0 }), // IA32_ENERGY_PERF_BIAS
+    (0x1B1..=0x1B1, Kind::Ignores(1 << 31 | 0x40 << 16, u64::MAX)), // IA32_PACKAGE_THERM_STATUS
+    (0x1B2..=0x1B2, Kind::Stored { initial: 0, writable: 0x3FF_FFFF, fixed: 0 }), // IA32_PACKAGE_THERM_INTERRUPT
+    (0x64E..=0x64E, Kind::Cycles),                                                // MSR_PPERF
+    (0x770..=0x770, Kind::Stored { initial: 0, writable: 1, fixed: 0 }),          // IA32_PM_ENABLE
+    (0x771..=0x771, Kind::Ratio(0x01_0101, 1 << 24)),                             // IA32_HWP_CAPABILITIES
+    (0x772..=0x772, Kind::Stored { initial: 0, writable: 0x3FF_FFFF_FFFF, fixed: 0 }), // IA32_HWP_REQUEST_PKG
+    (0x773..=0x773, Kind::Stored { initial: 0, writable: 0xF, fixed: 0 }),        // IA32_HWP_INTERRUPT
+    (0x774..=0x774, Kind::Stored { initial: 0, writable: u64::MAX, fixed: 0 }),   // IA32_HWP_REQUEST
+    (0x777..=0x777, Kind::Ignores(0, u64::MAX)),                                  // IA32_HWP_STATUS
+    // Branch records: Linux takes them for given on these processors. The registers exist, but recording cannot be
+    // enabled: IA32_DEBUGCTL.LBR is reserved in this machine.
+    (0x1C8..=0x1C8, Kind::Stored { initial: 0, writable: 0x3FF, fixed: 0 }), // MSR_LBR_SELECT
+    (0x1C9..=0x1C9, Kind::Stored { initial: 0, writable: 0x1F, fixed: 0 }),  // MSR_LASTBRANCH_TOS
+    (0x680..=0x69F, Kind::Stored { initial: 0, writable: u64::MAX, fixed: 0 }), // MSR_LASTBRANCH_i_FROM_IP
+    (0x6C0..=0x6DF, Kind::Stored { initial: 0, writable: u64::MAX, fixed: 0 }), // MSR_LASTBRANCH_i_TO_IP
+    (0xDC0..=0xDDF, Kind::Stored { initial: 0, writable: u64::MAX, fixed: 0 }), // MSR_LBR_INFO_i
 ];
+
+/// The number of MSRs in the table.
+const COUNT: usize = {
+    let (mut count, mut i) = (0, 0);
+    while i < MSRS.len() {
+        count += (*MSRS[i].0.end() - *MSRS[i].0.start() + 1) as usize;
+        i += 1;
+    }
+    count
+};
+
+/// An MSR's kind, and its index among all.
+fn find(msr: u32) -> Option<(Kind, usize)> {
+    let mut first = 0;
+    for (range, kind) in MSRS {
+        if range.contains(&msr) {
+            return Some((*kind, first + usize::try_from(msr - range.start()).ok()?));
+        }
+        first += range.clone().count();
+    }
+    None
+}
 
 /// The state of one processor's other MSRs.
 pub struct OtherMsrs {
     frequency: Frequency,
-    values: [u64; MSRS.len()],
+    values: [u64; COUNT],
 }
 
 /// The processor raises #GP(0).
@@ -72,17 +102,19 @@ pub struct Refused;
 impl OtherMsrs {
     /// As after power-up.
     pub fn new(frequency: Frequency) -> Self {
-        let initial = |i: usize| match MSRS[i].1 {
-            Kind::Stored { initial, .. } => initial,
-            _ => 0,
-        };
-        Self { frequency, values: std::array::from_fn(initial) }
+        let initial = MSRS.iter().flat_map(|(range, kind)| {
+            let value = if let Kind::Stored { initial, .. } = kind { *initial } else { 0 };
+            range.clone().map(move |_| value)
+        });
+        let mut values = [0; COUNT];
+        values.iter_mut().zip(initial).for_each(|(value, initial)| *value = initial);
+        Self { frequency, values }
     }
 
     /// RDMSR; `cycles` are the processor's unhalted cycles. `None`: not one of these.
     pub fn rdmsr(&self, msr: u32, cycles: u64) -> Option<u64> {
-        let i = MSRS.iter().position(|(number, _)| *number == msr)?;
-        Some(match MSRS[i].1 {
+        let (kind, i) = find(msr)?;
+        Some(match kind {
             Kind::Constant(value) | Kind::Ignores(value, _) => value,
             Kind::Ratio(factor, rest) => self.frequency.ratio() * factor + rest,
             Kind::Stored { .. } => self.values[i],
@@ -92,9 +124,9 @@ impl OtherMsrs {
 
     /// WRMSR. `None`: not one of these.
     pub fn wrmsr(&mut self, msr: u32, value: u64, cycles: u64) -> Option<Result<(), Refused>> {
-        let i = MSRS.iter().position(|(number, _)| *number == msr)?;
+        let (kind, i) = find(msr)?;
         let stored = &mut self.values[i];
-        let refused = match MSRS[i].1 {
+        let refused = match kind {
             Kind::Constant(_) | Kind::Ratio(..) => true,
             Kind::Ignores(_, accepted) => value & !accepted != 0,
             Kind::Stored { writable, fixed, .. } if value & !(writable | fixed) == 0 => {
@@ -123,6 +155,21 @@ mod tests {
         assert_eq!(msrs.rdmsr(IA32_MISC_ENABLE, 0), Some(1 | MISC_ENABLE_FIXED));
         assert_eq!(msrs.wrmsr(IA32_MISC_ENABLE, 1 << 63, 0), Some(Err(Refused)));
         assert_eq!(msrs.rdmsr(IA32_MISC_ENABLE, 0), Some(1 | MISC_ENABLE_FIXED));
+    }
+
+    /// SDM vol. 4, table 2-39: each branch record has its own registers.
+    #[test]
+    fn branch_records_are_apart() {
+        let mut msrs = OtherMsrs::new(Frequency::new(200_000_000));
+        for msr in (0x680..=0x69F).chain(0x6C0..=0x6DF).chain(0xDC0..=0xDDF) {
+            assert_eq!(msrs.wrmsr(msr, msr.into(), 0), Some(Ok(())));
+        }
+        for msr in (0x680..=0x69F).chain(0x6C0..=0x6DF).chain(0xDC0..=0xDDF) {
+            assert_eq!(msrs.rdmsr(msr, 0), Some(msr.into()));
+        }
+        assert_eq!(msrs.wrmsr(0x1C9, 32, 0), Some(Err(Refused)), "32 records");
+        assert_eq!([0x67F, 0x6A0, 0xDE0].map(|msr| msrs.rdmsr(msr, 0)), [None; 3]);
+        assert_eq!(msrs.rdmsr(IA32_MISC_ENABLE, 0), Some(0x4_0001 | MISC_ENABLE_FIXED));
     }
 
     /// SDM vol. 3B, 15.2: MPERF and APERF count on from what was written.
