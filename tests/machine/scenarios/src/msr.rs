@@ -43,8 +43,16 @@ pub const INV: u64 = 1 << 23;
 pub const CMASK: u64 = 1 << 24;
 /// IA32_DEBUGCTL: freeze the counters on a PMI.
 pub const FREEZE_PERFMON_ON_PMI: u64 = 1 << 12;
+/// IA32_PERF_GLOBAL_STATUS: branch records are frozen.
+pub const LBR_FRZ: u64 = 1 << 58;
 /// IA32_PERF_GLOBAL_STATUS: the counters are frozen.
 pub const CTR_FRZ: u64 = 1 << 59;
+/// IA32_PERF_GLOBAL_STATUS: an uncore counter overflowed.
+pub const OVF_UNCORE: u64 = 1 << 61;
+/// IA32_PERF_GLOBAL_STATUS: the DS buffer overflowed.
+pub const OVF_BUF: u64 = 1 << 62;
+/// IA32_PERF_GLOBAL_STATUS: the condition changed.
+pub const COND_CHGD: u64 = 1 << 63;
 /// IA32_PERF_CAPABILITIES: full-width writes to IA32_A_PMCi.
 pub const FW_WRITE: u64 = 1 << 13;
 /// IA32_PERF_GLOBAL_INUSE: a counter is programmed to cause PMIs.

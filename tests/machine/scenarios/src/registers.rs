@@ -123,6 +123,14 @@ pub(crate) fn scenarios(geometry: &Geometry, visit: &mut dyn FnMut(&Scenario)) {
             RdpmcFaults(u32::MAX),
         ],
     );
+    let counters = geometry.all_counters();
+    let frozen = if version >= 4 { LBR_FRZ | CTR_FRZ } else { 0 };
+    let status = counters | frozen | OVF_UNCORE | OVF_BUF | COND_CHGD;
+    scenario(
+        "bits of IA32_PERF_GLOBAL_STATUS_RESET",
+        "20.2.2, 20.2.4.2",
+        &[WritableBits(IA32_PERF_GLOBAL_STATUS_RESET, status)],
+    );
     if version >= 4 {
         scenario(
             "status bits are set and reset one by one",
@@ -135,6 +143,11 @@ pub(crate) fn scenarios(geometry: &Geometry, visit: &mut dyn FnMut(&Scenario)) {
                 Write(IA32_PERF_GLOBAL_STATUS_RESET, geometry.all_counters()),
                 Read(IA32_PERF_GLOBAL_STATUS, 0),
             ],
+        );
+        scenario(
+            "bits of IA32_PERF_GLOBAL_STATUS_SET",
+            "20.2.4.2",
+            &[WritableBits(IA32_PERF_GLOBAL_STATUS_SET, status & !COND_CHGD)],
         );
         scenario(
             "status bits of absent counters are reserved",

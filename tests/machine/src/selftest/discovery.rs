@@ -1,7 +1,7 @@
 //! CPUID, values after reset, and MSRs beside the PMU's that software needs.
 
 use crate::report::Report;
-use machine_kernels::cpu::{cpuid, rdmsr};
+use machine_kernels::cpu::{cpuid, rdmsr, wrmsr};
 use machine_scenarios::{Geometry, msr::*};
 
 /// CPUID leaf 0xA.
@@ -31,6 +31,9 @@ pub fn check(report: &mut Report, geometry: &Geometry) {
     report.check("CPUID leaf 0xA: counters have 48 bits", "20.2", u64::from(geometry.width), 48);
     report.check("CPUID leaf 0xA: fixed counters have 48 bits", "20.2", u64::from(geometry.fixed_width), 48);
     report.check("CPUID leaf 1: PDCM", "CPUID", u64::from(features >> 15 & 1), 1);
+    const NO_MSR: u32 = 0x1234;
+    report.check("an MSR that does not exist: RDMSR is #GP", "RDMSR", u64::from(rdmsr(NO_MSR).is_none()), 1);
+    report.check("an MSR that does not exist: WRMSR is #GP", "WRMSR", u64::from(!wrmsr(NO_MSR, 0)), 1);
     let mut value = |name: &str, section, msr, mask, want| {
         report.check(name, section, rdmsr(msr).map_or(u64::MAX, |v| v & mask), want);
     };
