@@ -1,7 +1,6 @@
 //! Fault messages of the kernel, as text.
 
 use core::fmt;
-use sel4_abi::MESSAGE_REGISTERS;
 use sel4_abi::numbers::fault;
 
 /// A fault, from the message that reports it.
@@ -138,12 +137,6 @@ fn exception(vector: u64) -> &'static str {
         19 => " (SIMD floating-point error)",
         _ => "",
     }
-}
-
-/// A message's words: the first in registers, the others in the IPC buffer.
-#[must_use]
-pub fn word(registers: &[u64; MESSAGE_REGISTERS], buffer: &[u64], index: usize) -> u64 {
-    registers.get(index).or_else(|| buffer.get(index)).copied().unwrap_or_default()
 }
 
 #[cfg(test)]

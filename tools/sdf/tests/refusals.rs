@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a broken fixture ends the test")]
 
+use proptest::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -60,4 +61,30 @@ fn an_error_reads_as_file_line_reason() {
     let error = sdf::program_images(&path, &[]).expect_err("the priority is too high");
     let text = format!("{}:3: protection_domain: priority must be 0 to 254", path.display());
     assert_eq!(error.to_string(), text);
+}
+
+proptest! {
+    /// Whatever is in a description, it is accepted or refused: here a fixture with a part of another in it.
+    #[test]
+    fn no_description_makes_the_reader_panic(
+        (one, other) in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+        cuts in prop::array::uniform4(any::<prop::sample::Index>()),
+    ) {
+        let fixtures = fixtures();
+        let text = |index: prop::sample::Index| fs::read(&fixtures[index.index(fixtures.len())]).unwrap();
+        let (one, other) = (text(one), text(other));
+        let cut = |text: &[u8], a: prop::sample::Index, b: prop::sample::Index| {
+            let (a, b) = (a.index(text.len()), b.index(text.len()));
+            a.min(b)..a.max(b)
+        };
+        let (hole, part) = (cut(&one, cuts[0], cuts[1]), cut(&other, cuts[2], cuts[3]));
+        let mixed = [&one[..hole.start], &other[part], &one[hole.end..]].concat();
+        let path = std::env::temp_dir().join(format!("sdf-mixed-{}.xml", std::process::id()));
+        fs::write(&path, mixed).unwrap();
+        let result = sdf::program_images(&path, &[folder().join("files")]);
+        if let Err(error) = result {
+            prop_assert_eq!(error.file, path.clone());
+        }
+        fs::remove_file(&path).unwrap();
+    }
 }
