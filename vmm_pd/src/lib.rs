@@ -5,6 +5,7 @@
 mod console;
 mod link;
 mod regions;
+pub mod serial;
 mod vcpu;
 
 use console::Console;

@@ -4,6 +4,7 @@ mod lines;
 mod progress;
 mod report;
 mod show;
+pub mod tests_of_guests;
 
 use crate::image::freestanding::{Build, binaries};
 use crate::image::{self, Request};

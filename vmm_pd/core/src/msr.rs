@@ -27,13 +27,22 @@ const PMU: &[(u32, u32, Owner)] = &[
     (0x309, 0x30c, Owner::PmuData),
     (0x345, 0x345, Owner::PmuControl),
     (0x38d, 0x38d, Owner::PmuControl),
-    (0x38e, 0x391, Owner::PmuData),
-    (0x392, 0x392, Owner::PmuControl),
+    (0x38e, 0x390, Owner::PmuData),
+    (0x391, 0x392, Owner::PmuControl),
     (0x3f1, 0x3f2, Owner::PmuControl),
     (0x4c1, 0x4c8, Owner::PmuData),
 ];
 
-/// Who answers for this MSR.
+/// IA32_PERF_GLOBAL_STATUS.
+const GLOBAL_STATUS: u32 = 0x38e;
+
+/// Who answers for a write of this MSR: GLOBAL_STATUS is read-only (SDM vol. 4, table 2-2), its writes always
+/// exit.
+pub fn owner_of_write(number: u32) -> Owner {
+    if number == GLOBAL_STATUS { Owner::PmuControl } else { owner(number) }
+}
+
+/// Who answers for a read of this MSR.
 pub fn owner(number: u32) -> Owner {
     if let Some((_, _, owner)) = PMU.iter().find(|(first, last, _)| (*first..=*last).contains(&number)) {
         return *owner;

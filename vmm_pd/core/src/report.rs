@@ -99,7 +99,7 @@ pub struct PmiCounts {
 pub struct Statistics {
     exits: [u64; reason::COUNT],
     other_exits: u64,
-    /// WRMSR of PMU registers that never are direct: PERFEVTSELi, FIXED_CTR_CTRL, IA32_PERF_CAPABILITIES, ...
+    /// WRMSR of PMU registers that never are direct: PERFEVTSELi, FIXED_CTR_CTRL; read-only ones, which fault.
     pub control_traps: u64,
     /// RDMSR of the same.
     pub control_reads: u64,

@@ -90,7 +90,8 @@ impl Report {
         Ok(report)
     }
 
-    fn from_lines(lines: &[Line<'_>], machine: String, kernel: String, guest: String) -> Option<Self> {
+    /// The report in these lines; none unless the VMM's last line is there.
+    pub fn from_lines(lines: &[Line<'_>], machine: String, kernel: String, guest: String) -> Option<Self> {
         let own = |word| lines.iter().find(|line| !line.guest && line.word == word);
         let said = |word| lines.iter().rev().find(|line| line.guest && line.word == word);
         let stop = own("stop")?;

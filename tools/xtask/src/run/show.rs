@@ -82,33 +82,31 @@ pub fn text(report: &Report) -> String {
     out
 }
 
-/// One row for each workload and event: counters that agree are one number.
+/// Neighbours that agree in all but the counter are one row.
 fn counters(out: &mut String, report: &Report) {
     if report.counters.is_empty() {
         return;
     }
-    let _ = writeln!(
-        out,
-        "  {:<11} {:<17} {:>8} {:>15} {:>15}",
-        "workload", "event", "counters", "measured", "true"
-    );
+    let mut row = |cells: [&str; 5], mark: &str| {
+        let [workload, event, counters, measured, truth] = cells;
+        let _ = writeln!(out, "  {workload:<11} {event:<17} {counters:<16} {measured:>15} {truth:>15}{mark}");
+    };
+    row(["workload", "event", "counters", "measured", "true"], "");
     let mut rest = report.counters.as_slice();
     while let Some(first) = rest.first() {
-        let same = |c: &&Counter| c.workload == first.workload && c.event == first.event;
-        let length = rest.iter().take_while(same).count();
-        let (group, after) = rest.split_at(length);
-        let wrong = group.iter().find(|c| c.measured != c.expected);
-        let shown = wrong.unwrap_or(first);
-        let mark = wrong.map_or_else(String::new, |c| format!("  WRONG on {}", c.counter));
-        let _ = writeln!(
-            out,
-            "  {:<11} {:<17} {:>8} {:>15} {:>15}{mark}",
-            shown.workload,
-            shown.event,
-            length,
-            grouped(shown.measured),
-            grouped(shown.expected)
-        );
+        let same = |c: &&Counter| {
+            (&c.workload, &c.event, c.measured, c.expected)
+                == (&first.workload, &first.event, first.measured, first.expected)
+        };
+        let (group, after) = rest.split_at(rest.iter().take_while(same).count());
+        let counters = match group {
+            [one] => one.counter.clone(),
+            _ => format!("{} counters", group.len()),
+        };
+        let mark = if first.measured == first.expected { "" } else { "  WRONG" };
+        let cells =
+            [&first.workload, &first.event, &counters, &grouped(first.measured), &grouped(first.expected)];
+        row(cells.map(String::as_str), mark);
         rest = after;
     }
     out.push('\n');

@@ -85,7 +85,7 @@ impl<L: PmuLink> Vm<L> {
 
     fn write_msr<V: Vcpu>(&mut self, cpu: &mut Processor<'_, V>, length: u64) -> Outcome {
         let (number, value) = (cpu.registers.low(Gpr::Rcx), cpu.registers.edx_eax());
-        let done = match msr::owner(number) {
+        let done = match msr::owner_of_write(number) {
             Owner::PmuControl => {
                 self.statistics.control_traps += 1;
                 self.write_pmu(number, value)

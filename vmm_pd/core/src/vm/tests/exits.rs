@@ -121,7 +121,7 @@ fn eip_wraps_outside_64_bit_mode_only() {
     let at_the_end = RawExit { rip: 0xffff_ffff, ..exit(10) };
     let ran = run(&[at_the_end]);
     assert_eq!(ran.entries[1].rip, 0x1_0000_0001);
-    // CS access rights without L: MOV to CR0 that leaves 64-bit mode is not needed to see it.
+    // Code that is not 64-bit.
     let mut state = super::super::State { rip: 0xffff_ffff, rflags: 2, interruptibility: 0 };
     let mut vcpu = Playback {
         exits: [].into(),

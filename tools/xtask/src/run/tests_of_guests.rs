@@ -1,0 +1,128 @@
+//! The steps of `cargo xtask test` that run guests on the simulated machine.
+
+use super::lines::Line;
+use super::report::Report;
+use super::{BROKEN, SENTINEL, put_guest, unwritable};
+use crate::image::{self, Request};
+use crate::machine::{Ended, Finished, bochs};
+use crate::policy;
+use crate::process::{Failure, Outcome};
+use crate::workspace::{output, root};
+use kernel::Config;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// Bochs needs about 15 s for a guest; a machine with much else to do needs longer.
+const LIMIT: Duration = Duration::from_secs(180);
+/// What the VMMs of tests/system/two_vms put before their lines.
+const COUNT: &str = "count | ";
+const NEIGHBOUR: &str = "neighbour | ";
+
+/// A run of a guest with the default policy, and what its report must say besides its verdict.
+struct Expectation {
+    guest: &'static str,
+    skid: u32,
+    holds: fn(&Report) -> Result<(), String>,
+}
+
+const GUESTS: &[Expectation] = &[
+    Expectation { guest: "count", skid: 0, holds: |report| at_least(report.counters.len(), 150, "counters") },
+    Expectation { guest: "sample", skid: 0, holds: every_overflow_interrupts },
+    Expectation { guest: "multiplex", skid: 30, holds: |report| at_least(report.pmi["raised"], 500, "PMIs") },
+    Expectation {
+        guest: "hostile",
+        skid: 300,
+        holds: |report| at_least(report.faults["gp"], 1000, "faults"),
+    },
+    Expectation { guest: "idle", skid: 0, holds: |report| at_least(report.by_reason["hlt"], 20, "HLTs") },
+];
+
+fn at_least<T: PartialOrd + std::fmt::Display>(found: T, least: T, what: &str) -> Result<(), String> {
+    if found >= least { Ok(()) } else { Err(format!("{found} {what}, at least {least} were to be")) }
+}
+
+/// One PMI for each overflow that the guest saw.
+fn every_overflow_interrupts(report: &Report) -> Result<(), String> {
+    let taken = report.samples.as_ref().and_then(|samples| samples.get("taken")).copied().unwrap_or(0);
+    let raised = report.pmi["raised"];
+    if taken == raised && raised > 1000 {
+        Ok(())
+    } else {
+        Err(format!("{taken} overflows with interrupt, {raised} PMIs"))
+    }
+}
+
+/// Every guest, alone, on the release kernel.
+pub fn guests() -> Outcome {
+    let mut failures = Vec::new();
+    for expectation in GUESTS {
+        match alone(expectation) {
+            Ok(line) => println!("      {:10} {line}", expectation.guest),
+            Err(failure) => failures.push(format!("{}: {failure}", expectation.guest)),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::Check(failures.join("\n"))) }
+}
+
+fn alone(expectation: &Expectation) -> Outcome<String> {
+    let folder = output("guest-tests")?.join(expectation.guest);
+    fs::create_dir_all(&folder).map_err(|e| unwritable(&folder, &e))?;
+    put_guest(expectation.guest, &folder.join("guest.elf"))?;
+    let policy = root().join("pmu_pd/policy/examples/single_tenant.toml");
+    let finished = boot(&root().join("system.xml"), &policy, &folder, expectation.skid, SENTINEL)?;
+    let report = report(&finished.serial, expectation.guest, &finished)?;
+    let verdict = report.verdict().map_err(Failure::Check)?;
+    (expectation.holds)(&report).map_err(Failure::Check)?;
+    Ok(format!("{verdict}; {} exits, {:.0} s", report.exits, finished.wall.as_secs_f64()))
+}
+
+/// `count` beside `hostile`: `count` stays exact, and both come to their ends, `hostile` last: it has no serial
+/// output that a domain of higher priority would print for it in its time.
+pub fn two_vms() -> Outcome {
+    let folder = output("two-vms")?;
+    put_guest("count", &folder.join("guest.elf"))?;
+    put_guest("hostile", &folder.join("neighbour.elf"))?;
+    let system = root().join("tests/system/two_vms");
+    let last = format!("{NEIGHBOUR}{SENTINEL}");
+    let finished = boot(&system.join("system.xml"), &system.join("policy.toml"), &folder, 0, &last)?;
+    let count = report(&lines_of(&finished, COUNT), "count", &finished)?;
+    let neighbour = report(&lines_of(&finished, NEIGHBOUR), "hostile", &finished)?;
+    let verdict = count.verdict().map_err(|e| Failure::Check(format!("count beside hostile: {e}")))?;
+    neighbour.verdict().map_err(|e| Failure::Check(format!("hostile: {e}")))?;
+    println!("      count beside hostile: {verdict}; {} and {} exits", count.exits, neighbour.exits);
+    Ok(())
+}
+
+/// The lines of one VMM.
+fn lines_of(finished: &Finished, mark: &str) -> String {
+    finished
+        .serial
+        .lines()
+        .filter_map(|line| line.strip_prefix(mark))
+        .fold(String::new(), |all, line| all + line + "\n")
+}
+
+/// Builds the image of a system whose prefill files are in `folder`, and runs it to the line `last`.
+fn boot(system: &Path, policy: &Path, folder: &Path, skid: u32, last: &str) -> Outcome<Finished> {
+    policy::compile_to(policy, &folder.join("policy.bin"))?;
+    let out = folder.join("image");
+    let mut request = Request::new(Config::Release, system, &out);
+    request.search.push(folder.to_owned());
+    let image = image::build(&request)?;
+    let mut machine = image.in_bochs(&folder.join("bochs"));
+    machine.pmu = Some(bochs::Pmu { skid, costs: None });
+    machine.time_limit = LIMIT;
+    machine.sentinels = BROKEN.iter().map(|text| (*text).to_owned()).chain([last.to_owned()]).collect();
+    let finished = machine.run(|_| ())?;
+    match &finished.ended {
+        Ended::Sentinel(line) if line.contains(last) => Ok(finished),
+        _ => Err(Failure::Check(finished.summary())),
+    }
+}
+
+fn report(log: &str, guest: &str, finished: &Finished) -> Outcome<Report> {
+    let lines: Vec<Line<'_>> = log.lines().filter_map(Line::parse).collect();
+    Report::from_lines(&lines, "bochs".to_owned(), "release".to_owned(), guest.to_owned())
+        .ok_or_else(|| Failure::Check(format!("the VMM of {guest} has not reported; {}", finished.summary())))
+}
