@@ -15,17 +15,18 @@ const FEMTOSECONDS_A_MILLISECOND: u64 = 1_000_000_000_000;
 
 /// `ips` are the instructions a second that the launcher configured.
 pub fn check(report: &mut Report, ips: u64) {
-    let [denominator, numerator, crystal, _] = cpuid(0x15).map(u64::from);
-    report.check(
-        "CPUID leaf 0x15: the frequency of the time-stamp counter",
-        "18.7.3",
-        crystal * numerator / denominator.max(1),
-        ips,
-    );
-    let [base, maximum, _, _] = cpuid(0x16).map(u64::from);
-    let mhz = (ips + 500_000) / 1_000_000;
-    report.check("CPUID leaf 0x16: base frequency in MHz", "CPUID", base, mhz);
-    report.check("CPUID leaf 0x16: maximum frequency in MHz", "CPUID", maximum, mhz);
+    let [highest_leaf, ..] = cpuid(0);
+    if highest_leaf >= 0x15 {
+        let [denominator, numerator, crystal, _] = cpuid(0x15).map(u64::from);
+        let frequency = crystal * numerator / denominator.max(1);
+        report.check("CPUID leaf 0x15: the time-stamp counter's frequency", "18.7.3", frequency, ips);
+    }
+    if highest_leaf >= 0x16 {
+        let [base, maximum, ..] = cpuid(0x16).map(u64::from);
+        let megahertz = (ips + 500_000) / 1_000_000;
+        report.check("CPUID leaf 0x16: base frequency in MHz", "CPUID", base, megahertz);
+        report.check("CPUID leaf 0x16: maximum frequency in MHz", "CPUID", maximum, megahertz);
+    }
     let percent = |stamps: u64| (100 * stamps + ips / 200 * SPAN / 10) / (ips / 1000 * SPAN);
     report.check(
         "10 ms of the interval timer, in percent of time stamps",

@@ -13,19 +13,14 @@
 //! }
 //! ```
 
-// The image commands use what the commands here do not.
-#[allow(dead_code)]
 pub mod bochs;
 mod checks;
-#[allow(dead_code)]
 pub mod iso;
 mod kernels;
 mod linux;
-#[allow(dead_code)]
 pub mod qemu;
 mod selftest;
 mod speed;
-#[allow(dead_code)]
 mod supervise;
 
 pub use supervise::{Ended, Finished};
