@@ -3,8 +3,8 @@
 use super::{irq, machine, map, no_instructions};
 use crate::error::Error;
 use crate::model::{
-    Domain, ForeignCap, ForeignKind, MAX_ID, MAX_NAME, MAX_PRIORITY, PmuAuthority, Program, SMALL_PAGE,
-    STACK_TOP, Setvar, Value,
+    Domain, ForeignCap, ForeignKind, MAX_DOMAINS, MAX_ID, MAX_NAME, MAX_PRIORITY, PmuAuthority, Program,
+    SMALL_PAGE, STACK_TOP, Setvar, Value,
 };
 use crate::xml::Element;
 
@@ -21,8 +21,12 @@ pub(super) struct Tree {
     pub(super) children: Vec<Tree>,
 }
 
-/// Reads a `protection_domain`, which is inside another or not.
-pub(super) fn parse(element: &Element<'_>, child: bool) -> Result<Tree, Error> {
+/// Reads a `protection_domain` that is inside `depth` others.
+pub(super) fn parse(element: &Element<'_>, depth: usize) -> Result<Tree, Error> {
+    let child = depth > 0;
+    if depth >= MAX_DOMAINS {
+        return Err(element.error(format_args!("nested too deeply; the maximum is {MAX_DOMAINS}")));
+    }
     let known = [
         "name",
         "priority",
@@ -67,7 +71,7 @@ pub(super) fn parse(element: &Element<'_>, child: bool) -> Result<Tree, Error> {
     let mut children = Vec::new();
     for inner in element.children() {
         if inner.tag() == "protection_domain" {
-            let tree = parse(&inner, true)?;
+            let tree = parse(&inner, depth + 1)?;
             let value = Value::Number(tree.id.unwrap_or_default().into());
             add_setvar(&mut domain.setvars, &inner, "setvar_id", value)?;
             children.push(tree);

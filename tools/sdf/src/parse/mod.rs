@@ -29,7 +29,7 @@ pub(crate) fn parse(file: &Path, xml: &str, search: &[PathBuf]) -> Result<System
     for element in root.children() {
         match element.tag() {
             "protection_domain" => {
-                let tree = domain::parse(&element, false)?;
+                let tree = domain::parse(&element, 0)?;
                 flatten(tree, None, &mut system.domains);
             }
             "memory_region" => system.regions.push(region::parse(&element, search)?),
