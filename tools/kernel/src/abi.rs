@@ -1,6 +1,5 @@
 //! The numbers that user level shares with the kernel, taken from the kernel's headers by its compiler.
 
-use crate::Variant;
 use crate::compile::{Step, output, run};
 use crate::error::Error;
 use std::fmt::Write;
@@ -163,10 +162,7 @@ const PMU: &[(&str, &str)] = &[
 
 /// Writes the Rust source of `sel4_abi::numbers` for the kernel that `step` has built.
 pub fn write(step: &Step<'_>, file: &Path) -> Result<(), Error> {
-    let mut modules = modules(step)?;
-    if step.variant == Variant::Published {
-        modules.retain(|module| module.name != "pmu");
-    }
+    let modules = modules(step)?;
     let values = evaluate(step, &modules)?;
     fs::write(file, print(&modules, &values)?).map_err(Error::io(file))?;
     run("rustfmt", std::process::Command::new("rustfmt").args(["--edition", "2024"]).arg(file))

@@ -28,7 +28,8 @@ pub struct Kernel {
     pub elf: PathBuf,
     /// The same as a 32-bit ELF file, which Multiboot loaders take.
     pub elf32: PathBuf,
-    /// Rust source of the numbers that user level shares with this kernel (`sel4_abi::numbers`).
+    /// Rust source of the numbers that user level shares with this kernel (`sel4_abi::numbers`); empty for the
+    /// published one.
     pub abi: PathBuf,
     /// SHA-256 of everything that the build depends on, in hexadecimal.
     pub inputs: String,
@@ -91,7 +92,10 @@ pub fn build(
     step.configure()?;
     generate::headers(&step, &python)?;
     step.kernel(&kernel)?;
-    abi::write(&step, &kernel.abi)?;
+    match variant {
+        Variant::Extended => abi::write(&step, &kernel.abi)?,
+        Variant::Published => fs::write(&kernel.abi, "").map_err(Error::io(&kernel.abi))?,
+    }
     fs::write(&stamp, &kernel.inputs).map_err(Error::io(&stamp))?;
     Ok(kernel)
 }

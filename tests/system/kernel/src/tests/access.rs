@@ -5,7 +5,7 @@ use crate::guest::DATA;
 use crate::memory::write_guest_word;
 use crate::programs;
 use crate::root::Root;
-use crate::vm::Vm;
+use crate::vm::{FIXED_CTR_CTRL, PERFEVTSEL0, Vm};
 use crate::vmcs::exit;
 use sel4_abi::numbers::{guest_register as reg, pmu};
 
@@ -90,5 +90,36 @@ pub fn closed(root: &mut Root, shared: &Shared) {
         }
         assert_eq!(vm.enter(root).reason, exit::HLT, "mode {mode}");
     }
+    vm.set_mode(root, pmu::MODE_OFF);
+}
+
+/// In raw mode the guest programs the control MSRs too, and what it wrote is its context's afterwards.
+pub fn raw(root: &mut Root, _: &Shared) {
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.set_mode(root, pmu::MODE_RAW);
+    vm.load(root, programs::count());
+    assert_eq!(vm.run(root), exit::HLT);
+    assert_eq!(vm.counts, Default::default(), "exits in raw mode");
+    assert_eq!((vm.registers[reg::R8], vm.registers[reg::R9]), (COUNTED, COUNTED));
+    vm.set_mode(root, pmu::MODE_OFF);
+    assert_eq!((vm.read_msr(root, PERFEVTSEL0), vm.read_msr(root, FIXED_CTR_CTRL)), (0x43_00c0, 0x33));
+    assert_eq!(vm.read_msr(root, 0x4c1), COUNTED);
+}
+
+/// In trapped mode every access exits, and the context that the PMU right wrote counts all the same.
+pub fn trapped(root: &mut Root, _: &Shared) {
+    /// Before the loop of `attempts`, and in it.
+    const INSTRUCTIONS: u64 = 15 + 2 * 10_000;
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.set_mode(root, pmu::MODE_TRAPPED);
+    vm.write_msr(root, PERFEVTSEL0, 0x43_00c0);
+    vm.write_msr(root, FIXED_CTR_CTRL, 3);
+    vm.write_msr(root, 0x38f, 1 << 32 | 1);
+    vm.load(root, programs::attempts());
+    assert_eq!(vm.run(root), exit::HLT);
+    assert_eq!((vm.counts.rdpmc, vm.counts.rdmsr, vm.counts.wrmsr), (1, 4, 1));
+    assert_eq!((vm.read_msr(root, 0x4c1), vm.read_msr(root, 0x309)), (INSTRUCTIONS, INSTRUCTIONS));
     vm.set_mode(root, pmu::MODE_OFF);
 }

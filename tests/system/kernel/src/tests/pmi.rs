@@ -8,8 +8,9 @@ use crate::root::Root;
 use crate::threads::Thread;
 use crate::vm::{PERFEVTSEL0, Vm};
 use crate::vmcs::{self, exit};
+use core::arch::naked_asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use sel4_abi::numbers::{guest_register as reg, pmu, vm_enter};
+use sel4_abi::numbers::{guest_register as reg, pmu, thread_register, vm_enter};
 use sel4_abi::{Ipc, VmEnter, yield_now};
 
 const HANDLER: usize = 0x1c00;
@@ -50,6 +51,34 @@ pub fn one(root: &mut Root, _: &Shared) {
         check("one VCPU", &vm, vm.counts.pmis);
     }
     vm.set_mode(root, pmu::MODE_OFF);
+}
+
+static FORGED: AtomicBool = AtomicBool::new(false);
+
+/// INT with the PMI's vector.
+#[unsafe(naked)]
+extern "C" fn forge() -> ! {
+    naked_asm!(
+        "int {vector}",
+        "mov byte ptr [rip + {forged}], 1",
+        "2:",
+        "pause",
+        "jmp 2b",
+        vector = const pmu::VECTOR,
+        forged = sym FORGED,
+    )
+}
+
+/// The vector's gate has privilege level 0: INT faults (SDM 6.12.1.2).
+pub fn forged(root: &mut Root, _: &Shared) {
+    let thread = Thread::new(root, forge, &STACK, &BUFFER);
+    thread.start(root);
+    for _ in 0..10 {
+        yield_now();
+    }
+    let registers = root.ipc.tcb_read_registers(thread.tcb, true).expect("registers");
+    assert!(!FORGED.load(Ordering::Relaxed), "INT did not fault");
+    assert_eq!(registers[thread_register::FAULT_IP], forge as *const () as u64, "it stopped elsewhere");
 }
 
 static STACK: Stack<0x2000> = Stack::new();

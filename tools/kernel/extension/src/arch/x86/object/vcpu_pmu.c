@@ -17,6 +17,8 @@
 #include <arch/kernel/apic.h>
 
 #define CPUID_PMU_LEAF          0xa
+#define COUNTER_WIDTH(bits)     ((bits) & 0xff)
+#define MAX_WIDTH               63
 #define CPUID_PDCM              BIT(15)     /* leaf 1, ECX: IA32_PERF_CAPABILITIES exists */
 #define FIRST_VERSION           2           /* with GLOBAL_CTRL */
 #define FIRST_USABLE_VERSION    4           /* with GLOBAL_STATUS_SET (SDM 20.2.4.2) */
@@ -79,7 +81,6 @@ read_geometry(void)
 {
     pmu_geometry_t *g = &pmuGeometry;
     uint32_t *leaf = g->leaf;
-    word_t i;
     if (x86_cpuid_eax(0, 0) < CPUID_PMU_LEAF) {
         return;
     }
@@ -91,10 +92,18 @@ read_geometry(void)
         g->capabilities = x86_rdmsr(IA32_PERF_CAPABILITIES);
     }
     g->n_gp = leaf[0] >> 8 & 0xff;
-    g->gp_value = MASK(leaf[0] >> 16 & 0xff);
-    g->fixed_value = MASK(leaf[3] >> 5 & 0xff);
     /* the bitmap is there from version 5 on; before, the first EDX[4:0] counters are */
     g->fixed_present = MASK(leaf[3] & 0x1f) | ((leaf[0] & 0xff) >= 5 ? leaf[2] : 0);
+}
+
+/* What follows from the geometry, which has been found usable. */
+static BOOT_CODE void
+derive_masks(void)
+{
+    pmu_geometry_t *g = &pmuGeometry;
+    word_t i;
+    g->gp_value = MASK(COUNTER_WIDTH(g->leaf[0] >> 16));
+    g->fixed_value = MASK(COUNTER_WIDTH(g->leaf[3] >> 5));
     for (i = 0; i < PMU_MAX_FIXED; i++) {
         if (g->fixed_present >> i & 1) {
             g->n_fixed = i + 1;
@@ -122,8 +131,11 @@ find_obstacle(bool_t load_controls)
     if (!(g->capabilities & PERF_CAPABILITIES_FW_WRITE)) {
         return "counters cannot be written in full width";
     }
-    if (g->n_gp > PMU_MAX_GP || g->fixed_present >> PMU_MAX_FIXED) {
-        return "more counters than there are MSR numbers";
+    if (g->n_gp == 0 || g->n_gp > PMU_MAX_GP || g->fixed_present >> PMU_MAX_FIXED) {
+        return "no counters, or more than there are MSR numbers";
+    }
+    if (COUNTER_WIDTH(g->leaf[0] >> 16) > MAX_WIDTH || COUNTER_WIDTH(g->leaf[3] >> 5) > MAX_WIDTH) {
+        return "counters are wider than a MSR";
     }
     if (!load_controls) {
         return "VM entry or exit cannot load IA32_PERF_GLOBAL_CTRL";
@@ -146,8 +158,9 @@ pmu_init(void *closed_bitmap, bool_t load_controls, bool_t save_control)
     obstacle = find_obstacle(load_controls);
     if (obstacle) {
         printf("pmu: no VM can have one: %s\n", obstacle);
-        pmuGeometry.n_gp = pmuGeometry.n_fixed = 0;
-        pmuGeometry.counters = pmuGeometry.fixed_present = 0;
+        pmuGeometry.n_gp = pmuGeometry.fixed_present = 0;
+    } else {
+        derive_masks();
     }
     pmuGeometry.usable = !obstacle;
     make_bitmaps(closed_bitmap);
