@@ -4,7 +4,7 @@
 #![no_main]
 
 use core::arch::asm;
-use guest::cpu::{rdmsr, rdpmc, wrmsr};
+use guest::cpu::{cpuid, rdmsr, rdpmc, rdtsc, wrmsr};
 use guest::pmu::{
     A_PMC0, BRANCHES, EVENTS, FIXED_ALL_RINGS, FIXED_CTR_CTRL, FIXED_CTR0, GLOBAL_CTRL, Geometry,
     INSTRUCTIONS, PERFEVTSEL0, PMC0, SELECT_ALL_RINGS, clear, full_width,
@@ -131,6 +131,7 @@ fn main() -> bool {
             measure(&geometry, workload, event, &mut tally);
         }
     }
+    cost();
     println!("@result right={} wrong={}", tally.right, tally.wrong);
     tally.wrong == 0 && tally.right > 0
 }
@@ -167,4 +168,23 @@ fn measure(geometry: &Geometry, workload: &Workload, event: usize, tally: &mut T
         tally.check(rdpmc(RDPMC_FIXED | i) == measured);
     }
     wrmsr(GLOBAL_CTRL, 0);
+}
+
+/// Writes and CPUIDs over which the cost is the mean.
+const COST_ROUNDS: u64 = 200;
+
+/// What a control write and, to compare, a CPUID take, in TSC cycles from the guest's point of view.
+fn cost() {
+    let mean = |step: fn(u64)| {
+        let start = rdtsc();
+        (0..COST_ROUNDS).for_each(step);
+        (rdtsc() - start) / COST_ROUNDS
+    };
+    // Another value each time: a write of the same value may be cheaper.
+    let control_write =
+        mean(|i| wrmsr(PERFEVTSEL0, EVENTS[if i % 2 == 0 { INSTRUCTIONS } else { BRANCHES }].code));
+    let exit = mean(|_| {
+        cpuid(0);
+    });
+    println!("@cost control_write={control_write} cpuid={exit}");
 }

@@ -12,6 +12,7 @@ use crate::kernel::KernelConfig;
 use crate::machine::{Ended, Finished, bochs};
 use crate::policy;
 use crate::process::{Failure, Outcome};
+use crate::setup;
 use crate::workspace::{output, root};
 use kernel::Config;
 use progress::Progress;
@@ -110,6 +111,7 @@ const BROKEN: [&str; 2] = ["panicked at", "monitor: "];
 
 /// Runs a guest and shows what came of it.
 pub fn run(arguments: &Arguments) -> Outcome {
+    setup::setup()?;
     let folder = output("run")?;
     let progress = Progress::start();
     let inputs = folder.join("inputs");

@@ -85,6 +85,11 @@ const STEPS: &[Step] = &[
         shows: "a guest counts exactly beside a hostile one, in Bochs",
         run: crate::run::tests_of_guests::two_vms,
     },
+    Step {
+        name: "policy-dies",
+        shows: "a dying policy domain stops the guest that calls it, and nobody else, in Bochs",
+        run: crate::run::tests_of_guests::policy_domain_dies,
+    },
 ];
 
 fn host() -> Outcome {

@@ -56,6 +56,8 @@ pub struct Report {
     pub ppc: u64,
     pub pmi: BTreeMap<String, u64>,
     pub samples: Option<BTreeMap<String, u64>>,
+    /// TSC cycles that the guest measured: of a control write, of a CPUID.
+    pub round_trips: BTreeMap<String, u64>,
     /// What the policy domain counted.
     pub policy: BTreeMap<String, u64>,
     pub faults: BTreeMap<String, u64>,
@@ -119,6 +121,7 @@ impl Report {
             ppc: count("ppc"),
             pmi: numbers("pmi"),
             samples: said("samples").map(Line::numbers),
+            round_trips: said("cost").map(Line::numbers).unwrap_or_default(),
             policy: numbers("policy"),
             faults: numbers("faults"),
             pmu_error: own("pmu-error").map(|line| line.text.to_owned()),
@@ -206,6 +209,7 @@ impl Report {
             "ppc": self.ppc,
             "pmi": self.pmi,
             "samples": self.samples,
+            "round_trips": self.round_trips,
             "policy": self.policy,
             "faults": self.faults,
             "cost": cost,

@@ -60,6 +60,11 @@ pub fn text(report: &Report) -> String {
     if let Some(denied) = report.policy.get("Denied") {
         row("control writes denied", *denied, "in part or whole, by the policy");
     }
+    for (key, name) in [("control_write", "a control write"), ("cpuid", "a CPUID")] {
+        if let Some(cycles) = report.round_trips.get(key) {
+            row(name, *cycles, "cycles by the guest's clock, exit to entry");
+        }
+    }
     if let Some(cost) = &report.cost {
         let _ = writeln!(out, "\nsimulated time");
         let _ = writeln!(out, "  {:<24} {:>17}  cycles", "in the guest", grouped(cost.guest_cycles));

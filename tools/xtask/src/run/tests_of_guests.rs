@@ -3,7 +3,7 @@
 use super::lines::Line;
 use super::report::Report;
 use super::{BROKEN, SENTINEL, put_guest, unwritable};
-use crate::image::{self, Request};
+use crate::image::{self, Image, Request};
 use crate::machine::{Ended, Finished, bochs};
 use crate::policy;
 use crate::process::{Failure, Outcome};
@@ -27,7 +27,7 @@ struct Expectation {
 }
 
 const GUESTS: &[Expectation] = &[
-    Expectation { guest: "count", skid: 0, holds: |report| at_least(report.counters.len(), 150, "counters") },
+    Expectation { guest: "count", skid: 0, holds: every_counter_and_cheap_writes },
     Expectation { guest: "sample", skid: 0, holds: every_overflow_interrupts },
     Expectation { guest: "multiplex", skid: 30, holds: |report| at_least(report.pmi["raised"], 500, "PMIs") },
     Expectation {
@@ -40,6 +40,22 @@ const GUESTS: &[Expectation] = &[
 
 fn at_least<T: PartialOrd + std::fmt::Display>(found: T, least: T, what: &str) -> Result<(), String> {
     if found >= least { Ok(()) } else { Err(format!("{found} {what}, at least {least} were to be")) }
+}
+
+/// Instructions that a control write may take, exit to entry, through both domains, on the release kernel.
+const CONTROL_WRITE: u64 = 1800;
+
+/// Without costs, a TSC cycle is an instruction.
+fn every_counter_and_cheap_writes(report: &Report) -> Result<(), String> {
+    at_least(report.counters.len(), 150, "counters")?;
+    let write = report.round_trips.get("control_write").copied().ok_or("no cost of a control write")?;
+    let exit = report.round_trips.get("cpuid").copied().ok_or("no cost of a CPUID")?;
+    println!("      control write: {write} instructions from exit to entry, CPUID: {exit}");
+    if write <= CONTROL_WRITE {
+        Ok(())
+    } else {
+        Err(format!("a control write takes more than {CONTROL_WRITE}"))
+    }
 }
 
 /// One PMI for each overflow that the guest saw.
@@ -94,6 +110,37 @@ pub fn two_vms() -> Outcome {
     Ok(())
 }
 
+/// The policy domain dies while `count` calls it: that guest is stopped, the monitor says why, and the neighbour,
+/// which does not call it, goes on to its end.
+pub fn policy_domain_dies() -> Outcome {
+    let folder = output("policy-domain-dies")?;
+    put_guest("count", &folder.join("guest.elf"))?;
+    put_guest("idle", &folder.join("neighbour.elf"))?;
+    let source = root().join("tests/system/two_vms");
+    let unreadable = |e| Failure::Environment(format!("{} cannot be read: {e}", source.display()));
+    let text = fs::read_to_string(source.join("system.xml")).map_err(unreadable)?;
+    let system = folder.join("system.xml");
+    fs::write(&system, text.replace("\"pmu_pd.elf\"", "\"pmu_crash.elf\""))
+        .map_err(|e| unwritable(&system, &e))?;
+    let image = prepare(&system, &source.join("policy.toml"), &folder)?;
+    let last = format!("{NEIGHBOUR}{SENTINEL}");
+    let mut machine = image.in_bochs(&folder.join("bochs"));
+    machine.time_limit = LIMIT;
+    machine.sentinels = vec![last.clone()];
+    let finished = machine.run(|_| ())?;
+    let neighbour = report(&lines_of(&finished, NEIGHBOUR), "idle", &finished)?;
+    neighbour.verdict().map_err(Failure::Check)?;
+    let reported = finished.serial.lines().find(|line| line.starts_with("monitor: pmu: "));
+    let Some(reported) = reported else {
+        return Err(Failure::Check(format!("the monitor says nothing of pmu; {}", finished.summary())));
+    };
+    if lines_of(&finished, COUNT).contains("@result") {
+        return Err(Failure::Check("count went on without the policy domain".to_owned()));
+    }
+    println!("      {reported}; count is stopped, its neighbour ends well");
+    Ok(())
+}
+
 /// The lines of one VMM.
 fn lines_of(finished: &Finished, mark: &str) -> String {
     finished
@@ -105,11 +152,7 @@ fn lines_of(finished: &Finished, mark: &str) -> String {
 
 /// Builds the image of a system whose prefill files are in `folder`, and runs it to the line `last`.
 fn boot(system: &Path, policy: &Path, folder: &Path, skid: u32, last: &str) -> Outcome<Finished> {
-    policy::compile_to(policy, &folder.join("policy.bin"))?;
-    let out = folder.join("image");
-    let mut request = Request::new(Config::Release, system, &out);
-    request.search.push(folder.to_owned());
-    let image = image::build(&request)?;
+    let image = prepare(system, policy, folder)?;
     let mut machine = image.in_bochs(&folder.join("bochs"));
     machine.pmu = Some(bochs::Pmu { skid, costs: None });
     machine.time_limit = LIMIT;
@@ -119,6 +162,15 @@ fn boot(system: &Path, policy: &Path, folder: &Path, skid: u32, last: &str) -> O
         Ended::Sentinel(line) if line.contains(last) => Ok(finished),
         _ => Err(Failure::Check(finished.summary())),
     }
+}
+
+/// Builds the image of a system whose prefill files are in `folder`.
+fn prepare(system: &Path, policy: &Path, folder: &Path) -> Outcome<Image> {
+    policy::compile_to(policy, &folder.join("policy.bin"))?;
+    let out = folder.join("image");
+    let mut request = Request::new(Config::Release, system, &out);
+    request.search.push(folder.to_owned());
+    image::build(&request)
 }
 
 fn report(log: &str, guest: &str, finished: &Finished) -> Outcome<Report> {
