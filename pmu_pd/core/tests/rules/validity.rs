@@ -382,3 +382,20 @@ fn a_refused_hardware_write_leaves_the_guests_value() {
     assert_eq!(guest.read(EVENTSEL), Ok(0xC0));
     assert_eq!(guest.read(IA32_FIXED_CTR_CTRL), Ok(0xB));
 }
+
+/// 20.2.1.1, figure 20-1, and 20.2.2, figure 20-2: where each bit is.
+#[test]
+fn bits_are_where_the_manual_has_them() {
+    use selector::*;
+    let bits = [USR, OS, EDGE, PIN_CONTROL, INT, ANY_THREAD, ENABLE, INVERT, IN_TX, IN_TXCP, ADAPTIVE_RECORD];
+    let places = [16, 17, 18, 19, 20, 21, 22, 23, 32, 33, 34];
+    assert_eq!(bits, places.map(|place: u32| 2_u64.pow(place)));
+    assert_eq!(COUNTER_MASK, 0xFF00_0000);
+    assert_eq!(
+        [fixed_control::OS, fixed_control::USR, fixed_control::ANY_THREAD, fixed_control::PMI],
+        [1, 2, 4, 8]
+    );
+    assert_eq!(global::CONDITION_CHANGED, 0x8000_0000_0000_0000);
+    assert_eq!(leaf_a::ANY_THREAD_DEPRECATED, 0x8000);
+    assert_eq!(capabilities::FW_WRITES, 0x2000);
+}
