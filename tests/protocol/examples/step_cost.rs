@@ -65,7 +65,7 @@ fn main() {
         let domain = &mut domains[usize::try_from(i % count).unwrap()];
         // Every selector, permitted and denied events.
         let msr = 0x186 + u32::try_from(i % 8).unwrap();
-        let request = Request::Write { msr, value: 0x43_0000 | i * 41 % 0x1_0000 };
+        let request = Request::Write { msr, value: 0x43_0000 | (i * 41) & 0xFFFF };
         match form.as_str() {
             "step" => assert_eq!(measured_step(black_box(domain), black_box(&request)), Reply::Done),
             "message" => {
