@@ -10,6 +10,7 @@ pub mod alphabet;
 pub mod authority;
 pub mod corruption;
 pub mod exhaustive;
+pub mod exits;
 pub mod filter;
 pub mod hardware;
 pub mod oracle;

@@ -7,12 +7,14 @@ use conformance::authority::{Distribution, Expected, FACTS};
 use conformance::corruption::{corrupt, script};
 use conformance::exhaustive::{Bench, reference_trace};
 use conformance::oracle::{Verdict, replay};
+use conformance::registers::Answer;
 use conformance::registers::Op;
-use conformance::{Reference, Subject, System, VmConfig, random};
+use conformance::{Reference, Subject, System, VmConfig, exits, random};
 use pmu_api::Mode;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
+use vmm_core::trace::Line;
 
 #[derive(Parser)]
 #[command(name = "conformance", about = "Compares pmu_core, the reference and the oracle")]
@@ -61,6 +63,14 @@ enum Command {
     },
     /// Compare them in every state of a small geometry
     Fixpoint,
+    /// Judge the trapped accesses in the exits that `cargo xtask run --trace` writes
+    Exits {
+        /// The oracle
+        #[arg(long)]
+        oracle: PathBuf,
+        /// The exits
+        file: PathBuf,
+    },
     /// Check the isolation facts on a capability distribution in JSON, ours or the Microkit tool's
     Authority {
         /// The distribution
@@ -103,6 +113,7 @@ fn main() -> ExitCode {
         Command::Reference { oracle, depth } => reference(&oracle, depth),
         Command::Lockstep { depth, operations } => lockstep(depth, operations),
         Command::Fixpoint => fixpoint(),
+        Command::Exits { oracle, file } => exits(&oracle, &file),
         Command::Authority { file, policy, vmm, shared, trusted, rights } => {
             let shared: Vec<&str> = shared.iter().map(String::as_str).collect();
             let trusted: Vec<&str> = trusted.iter().map(String::as_str).collect();
@@ -154,8 +165,9 @@ fn corrupted(oracle: &std::path::Path) -> Result<String, String> {
     let trace = script(system, &mut Subject::new(system));
     accepted(name, replay(oracle, &trace.text))?;
     let tried = corrupt(oracle, &trace.text)?;
+    let exits = corrupted_exits(oracle)?;
     Ok(format!(
-        "corruption: {} changed answers and registers, {} kinds of changed operations: all rejected",
+        "corruption: {} changed answers and registers, {} kinds of changed operations, {exits} outcomes of exits: all rejected",
         tried.results, tried.inputs
     ))
 }
@@ -228,6 +240,65 @@ fn fixpoint() -> Result<String, String> {
     let (states, count) = Bench::new(system).fixpoint(&operations, 100_000)?;
     let alphabet = operations.len();
     Ok(format!("fixpoint: {alphabet} operations, {states} states, {count} comparisons: no difference"))
+}
+
+/// The default machine's guest of `cargo xtask run`: all of 8 + 4 counters, version 5, no TSX.
+fn default_guest() -> System {
+    let vm = VmConfig { mode: Mode::Mediated, version: 5, general: 8, fixed: 4, tsx: false, filter: 0 };
+    System { hardware: hardware(5, 8, 4), vms: vec![vm], filters: filters() }
+}
+
+fn exits(oracle: &std::path::Path, file: &std::path::Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let exits = exits::read(&default_guest(), &text)?;
+    if exits.accesses == 0 {
+        return Err(format!("{} has no trapped access to a PMU register", file.display()));
+    }
+    accepted(&file.display().to_string(), replay(oracle, &exits.text))?;
+    Ok(format!("exits: {} trapped accesses of {}: accepted", exits.accesses, file.display()))
+}
+
+/// The exits of trapped accesses as vmm_core prints them; with one outcome changed the oracle must reject them.
+fn corrupted_exits(oracle: &std::path::Path) -> Result<usize, String> {
+    use vmm_core::exit::RawExit;
+    let system = default_guest();
+    let mut player = system.reference(0);
+    let mut lines = Vec::new();
+    for op in operations() {
+        let (reason, msr, value) = match op {
+            Op::Write(msr, value) => (32, msr, value),
+            Op::Read(msr) => (31, msr, 0),
+            _ => continue,
+        };
+        let mut exit = RawExit { reason, ..RawExit::default() };
+        exit.registers.0[0] = value & 0xFFFF_FFFF;
+        exit.registers.0[2] = u64::from(msr);
+        exit.registers.0[3] = value >> 32;
+        let outcome = match player.step(&op) {
+            Answer::Fault => "vector-13",
+            _ => "completed",
+        };
+        let printed = Line { exit: &exit, outcome: &vmm_core::vm::Outcome::Again }.to_string();
+        let (fields, _) = printed.split_once("outcome=").ok_or("vmm_core's trace has no outcome")?;
+        lines.push((fields.to_owned(), outcome));
+    }
+    let text = |changed: Option<usize>| -> String {
+        let other = |outcome: &str| if outcome == "completed" { "vector-13" } else { "completed" };
+        let line = |(i, (fields, outcome)): (usize, &(String, &'static str))| {
+            let outcome = if changed == Some(i) { other(outcome) } else { outcome };
+            format!("{fields}outcome={outcome}\n")
+        };
+        lines.iter().enumerate().map(line).collect()
+    };
+    let intact = exits::read(&system, &text(None))?;
+    accepted("exits", replay(oracle, &intact.text))?;
+    for i in 0..lines.len() {
+        let verdict = replay(oracle, &exits::read(&system, &text(Some(i)))?.text);
+        if !matches!(verdict, Verdict::Rejected(_)) {
+            return Err(format!("exit {i}: another outcome was not noticed: {verdict:?}"));
+        }
+    }
+    Ok(lines.len())
 }
 
 fn authority(file: &std::path::Path, expected: &Expected<'_>) -> Result<String, String> {

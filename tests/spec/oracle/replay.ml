@@ -10,6 +10,7 @@
      vm GEOMETRY DIRECT FILTER          one for each VM; VMs are numbered from 0
      start
      OPERATION = ANSWER | CONTEXT | CONTEXT ...       one context for each VM
+     OPERATION = ANSWER                 without contexts where the registers are not known
      push                               remember the state
      pop                                return to the state of the matching push
 
@@ -22,7 +23,7 @@
 
      OPERATION                          ANSWER
      open VM                            done
-     rd VM MSR                          value WORD, or gp
+     rd VM MSR                          value WORD, or gp; value ? where the value is not known
      wr VM MSR WORD                     done, or gp
      rdpmc VM ECX CPL PE PCE            value WORD, or gp
      filter VM FILTER                   done
@@ -131,7 +132,8 @@ let () =
            | answer :: contexts ->
                let answered = operate hardware state (words_of operation) in
                let specified = List.mapi (fun v _ -> show_regs (context hardware !state v)) configs in
-               if answered <> answer || contexts <> specified then begin
+               let unknown = answer = "value ?" && String.length answered > 6 && String.sub answered 0 6 = "value " in
+               if (answered <> answer && not unknown) || (contexts <> [] && contexts <> specified) then begin
                  Printf.printf "rejected: line %d: %s\nthe specification says: %s | %s\n" !number line answered
                    (String.concat " | " specified);
                  exit 1

@@ -1,7 +1,7 @@
 //! pmu_core, the reference and the oracle (package `conformance`).
 
 use crate::process::{Failure, Outcome, run};
-use crate::workspace::{cargo, target};
+use crate::workspace::{cargo, output, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -39,5 +39,16 @@ pub fn quick(program: &Path, oracle: &Path) -> Outcome {
 pub fn full(program: &Path, oracle: &Path) -> Outcome {
     go(program, Some(oracle), &["traces", "--steps", "50000", "--seed", "1000"])?;
     go(program, Some(oracle), &["reference", "--depth", "3"])?;
-    go(program, None, &["lockstep", "--depth", "5"])
+    go(program, None, &["lockstep", "--depth", "5"])?;
+    exits(program, oracle)
+}
+
+/// The exits of a run on the simulated machine.
+fn exits(program: &Path, oracle: &Path) -> Outcome {
+    let file = output("spec")?.join("exits");
+    let xtask = std::env::current_exe()
+        .map_err(|error| Failure::Environment(format!("the path of this program is not known: {error}")))?;
+    run("cargo xtask run --trace", Command::new(xtask).args(["run", "--trace"]).arg(&file))?;
+    let file = file.display().to_string();
+    go(program, Some(oracle), &["exits", &file])
 }

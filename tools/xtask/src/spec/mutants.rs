@@ -69,17 +69,17 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// A workspace with pmu_core, what it needs, and `conformance` without its tests.
 fn workspace(folder: &Path) -> std::io::Result<()> {
-    for part in ["pmu_pd/api", "pmu_pd/core", "tests/conformance/src"] {
+    for part in ["pmu_pd/api", "pmu_pd/core", "vmm_pd/core", "tests/conformance/src"] {
         copy(&root().join(part), &folder.join(part))?;
     }
     let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
     let members = manifest.find("members = [").unwrap_or_default();
     let end = manifest[members..].find(']').map_or(manifest.len(), |end| members + end + 1);
     let (before, after) = (&manifest[..members], &manifest[end..]);
-    let ours = "members = [\"pmu_pd/api\", \"pmu_pd/core\", \"tests/conformance\"]";
+    let ours = "members = [\"pmu_pd/api\", \"pmu_pd/core\", \"vmm_pd/core\", \"tests/conformance\"]";
     let text = format!("{before}{ours}{after}").replace("lto = true", "lto = false");
     fs::write(folder.join("Cargo.toml"), text)?;
-    for part in ["pmu_pd/api", "pmu_pd/core", "tests/conformance"] {
+    for part in ["pmu_pd/api", "pmu_pd/core", "vmm_pd/core", "tests/conformance"] {
         let text = fs::read_to_string(root().join(part).join("Cargo.toml"))?;
         let text = text.split("[dev-dependencies]").next().unwrap_or_default().to_owned();
         fs::write(folder.join(part).join("Cargo.toml"), text)?;
