@@ -38,6 +38,7 @@ programs! {
     two p_two p_two_end "RBX: rounds of the inner loop, R12: of the outer. Counts the inner with PMC0, VMCALLs while it counts and \
         while it does not; RSI: PMC0."
     attempts p_attempts p_attempts_end "RDPMC, RDMSR of a counter, WRMSR and RDMSR of GLOBAL_CTRL and GLOBAL_STATUS, a loop of 10,000."
+    probe p_probe p_probe_end "Reads the last page of RAM, VMCALLs, reads it again."
     cpuids p_cpuids p_cpuids_end "CPUID for ever."
     real p_real p_real_end "16-bit: AX = 0x1234 + 0x4321, VMCALL."
     protected p_protected p_protected_end "32-bit: EAX = 0x12345678 * 2, VMCALL."
@@ -418,6 +419,13 @@ BEGIN p_attempts
     jnz 2b
     hlt
 FINISH p_attempts
+
+BEGIN p_probe
+    mov rax, [0xf000]
+    vmcall
+    mov rax, [0xf000]
+    hlt
+FINISH p_probe
 
 BEGIN p_cpuids
 2:  cpuid

@@ -44,7 +44,15 @@ pub struct Vm {
 }
 
 /// The EPT of all guests.
-pub struct AddressSpace(pub CPtr);
+pub struct AddressSpace {
+    /// Its root.
+    pub pml4: CPtr,
+    /// The last page of RAM.
+    pub last_page: CPtr,
+}
+
+/// Where the last page of RAM is.
+pub const LAST_PAGE: u64 = (GUEST_PAGES as u64 - 1) * 4096;
 
 impl AddressSpace {
     /// Maps the guests' RAM at 0.
@@ -58,12 +66,13 @@ impl AddressSpace {
         ipc.ept_pdpt_map(pdpt, pml4, 0).expect("EPT PDPT");
         ipc.ept_pd_map(directory, pml4, 0).expect("EPT directory");
         ipc.ept_pt_map(table, pml4, 0).expect("EPT table");
+        let mut last_page = 0;
         for page in 0..GUEST_PAGES as u64 {
-            let frame = root.frame_at(guest_ram() + page * 4096);
-            root.ipc.page_map_ept(frame, pml4, page * 4096, Rights::ALL, 0).expect("guest page");
+            last_page = root.frame_at(guest_ram() + page * 4096);
+            root.ipc.page_map_ept(last_page, pml4, page * 4096, Rights::ALL, 0).expect("guest page");
         }
         root.ipc.tcb_set_ept_root(slot::INIT_TCB, pml4).expect("EPT root");
-        AddressSpace(pml4)
+        AddressSpace { pml4, last_page }
     }
 }
 

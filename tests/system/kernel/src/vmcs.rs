@@ -57,5 +57,6 @@ pub mod exit {
     pub const CONTROL_REGISTER: u64 = 28;
     pub const RDMSR: u64 = 31;
     pub const WRMSR: u64 = 32;
+    pub const EPT_VIOLATION: u64 = 48;
     pub const INVALID_GUEST_STATE: u64 = 33 | 1 << 31;
 }

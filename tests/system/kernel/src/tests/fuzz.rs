@@ -74,7 +74,7 @@ extern "C" fn enter_anything() -> ! {
 pub fn random(root: &mut Root, shared: &Shared) {
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let thread = Thread::new(root, enter_anything, &STACK, &BUFFER);
-    root.ipc.tcb_set_ept_root(thread.tcb, shared.space.0).expect("EPT root");
+    root.ipc.tcb_set_ept_root(thread.tcb, shared.space.pml4).expect("EPT root");
     let mut vm = Vm::new(root, 0);
     vm.load(root, programs::cpuids());
     root.ipc.vcpu_set_tcb(vm.vcpu, thread.tcb).expect("SetTCB");

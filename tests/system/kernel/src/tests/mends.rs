@@ -5,11 +5,11 @@ use crate::memory::{BufferPage, Stack};
 use crate::programs;
 use crate::root::Root;
 use crate::threads::Thread;
-use crate::vm::Vm;
+use crate::vm::{LAST_PAGE, Vm};
 use crate::vmcs::{self, exit};
 use core::sync::atomic::{AtomicU64, Ordering};
 use sel4_abi::numbers::{object, slot, syscall};
-use sel4_abi::{Ipc, VmEnter, yield_now};
+use sel4_abi::{Ipc, Rights, VmEnter, yield_now};
 
 static STACK: Stack<0x2000> = Stack::new();
 static BUFFER: BufferPage = BufferPage::new();
@@ -75,7 +75,7 @@ pub fn without_vcpu(root: &mut Root, _: &Shared) {
 /// A VCPU is taken from a thread that is in its guest: that thread returns with badge 0.
 pub fn taken(root: &mut Root, shared: &Shared) {
     let thread = Thread::new(root, enter_for_ever, &STACK, &BUFFER);
-    root.ipc.tcb_set_ept_root(thread.tcb, shared.space.0).expect("EPT root");
+    root.ipc.tcb_set_ept_root(thread.tcb, shared.space.pml4).expect("EPT root");
     let mut vm = Vm::new(root, 0);
     vm.load(root, SPIN);
     root.ipc.vcpu_set_tcb(vm.vcpu, thread.tcb).expect("SetTCB");
@@ -98,7 +98,7 @@ const SPIN: &[u8] = &[0xeb, 0xfe];
 /// A guest that spins gives way to threads of its priority, again and again.
 pub fn time_slice(root: &mut Root, shared: &Shared) {
     let thread = Thread::new(root, enter_for_ever, &STACK, &BUFFER);
-    root.ipc.tcb_set_ept_root(thread.tcb, shared.space.0).expect("EPT root");
+    root.ipc.tcb_set_ept_root(thread.tcb, shared.space.pml4).expect("EPT root");
     let mut vm = Vm::new(root, 0);
     vm.load(root, SPIN);
     root.ipc.vcpu_set_tcb(vm.vcpu, thread.tcb).expect("SetTCB");
@@ -111,6 +111,19 @@ pub fn time_slice(root: &mut Root, shared: &Shared) {
     }
     thread.stop(root);
     root.delete(vm.vcpu);
+}
+
+/// A page that is unmapped is gone from the guest at once, whatever it has cached (SDM 30.3, INVEPT).
+pub fn unmapped(root: &mut Root, shared: &Shared) {
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.load(root, programs::probe());
+    assert_eq!(vm.run(root), exit::VMCALL);
+    let (page, pml4) = (shared.space.last_page, shared.space.pml4);
+    root.ipc.page_unmap(page).expect("unmap");
+    assert_eq!(vm.enter(root).reason, exit::EPT_VIOLATION, "the guest read an unmapped page");
+    root.ipc.page_map_ept(page, pml4, LAST_PAGE, Rights::ALL, 0).expect("map");
+    assert_eq!(vm.run(root), exit::HLT);
 }
 
 /// More VCPUs are made, run and deleted than there are VPIDs; the memory is used again each time.

@@ -46,6 +46,7 @@ const TESTS: &[(&str, Test)] = &[
     ("VMEnter without a VCPU", mends::without_vcpu),
     ("a VCPU taken from a running guest", mends::taken),
     ("a spinning guest uses its time slice only", mends::time_slice),
+    ("an unmapped page is gone at once", mends::unmapped),
     ("a deleted VCPU leaves nothing", mends::deleted),
     ("direct access does not exit and counts exactly", access::direct),
     ("closed access exits", access::closed),

@@ -132,7 +132,7 @@ pub fn two(root: &mut Root, shared: &Shared) {
     let mut first = Vm::new(root, 0);
     let mut second = Vm::new(root, 0x400);
     let thread = Thread::new(root, second_vmm, &STACK, &BUFFER);
-    root.ipc.tcb_set_ept_root(thread.tcb, shared.space.0).expect("EPT root");
+    root.ipc.tcb_set_ept_root(thread.tcb, shared.space.pml4).expect("EPT root");
     second.set_mode(root, pmu::MODE_DIRECT);
     second.write_msr(root, PERFEVTSEL0, SAMPLING);
     start(root, &mut second, SECOND_CODE, 1_700, false);
