@@ -2,8 +2,8 @@
 //!
 //! 4 MiB, physically indexed, 64-byte lines, 8192 sets of 8 ways, least recently used replacement. There is
 //! no cache before it, so every data access is a reference. A miss also fills the neighbour in the same
-//! 128-byte pair (the spatial prefetcher of Intel processors; optimization manual, 2.x "L2 prefetcher"),
-//! which counts as neither. The cache starts empty.
+//! 128-byte pair, as the spatial prefetcher of Intel processors does; that counts as neither. The cache starts
+//! empty.
 
 const SETS: usize = 8192;
 const WAYS: usize = 8;
