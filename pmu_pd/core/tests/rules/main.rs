@@ -6,6 +6,7 @@ mod common;
 mod domain;
 mod filter;
 mod geometry;
+mod manager;
 mod oracle;
 mod pmi;
 mod policy_binary;
