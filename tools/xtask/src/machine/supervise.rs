@@ -144,7 +144,9 @@ pub(super) enum Stop {
 /// The command line that runs `program` so that it dies with us, whatever ends us.
 pub(super) fn tied(program: &str, environment: &[(&str, &Path)]) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--", "env", "TERM=dumb"]);
+    command.args(["--pdeathsig", "KILL", "--", "env"]);
+    // Bochs would look for its parts where these say.
+    command.args(["--unset=LTDL_LIBRARY_PATH", "--unset=BXSHARE", "TERM=dumb"]);
     for (name, value) in environment {
         let mut setting = std::ffi::OsString::from(format!("{name}="));
         setting.push(value);
