@@ -1,4 +1,5 @@
 //! What events cost in cycles, beyond the one cycle that every instruction takes.
+#![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
 

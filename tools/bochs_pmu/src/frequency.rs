@@ -1,4 +1,5 @@
 //! The frequency of the TSC, as CPUID and the ratio MSRs tell it.
+#![forbid(unsafe_code)]
 
 const MHZ: u64 = 1_000_000;
 /// The unit of the ratio MSRs (SDM vol. 4, table 2-39, MSR_PLATFORM_INFO).

@@ -1,6 +1,7 @@
 //! The MSRs outside the PMU that stock Linux touches and Bochs does not have (SDM vol. 4, tables 2-2, 2-25).
 //!
 //! Every other MSR faults, unless Bochs itself has it.
+#![forbid(unsafe_code)]
 
 use crate::frequency::Frequency;
 use std::ops::RangeInclusive;

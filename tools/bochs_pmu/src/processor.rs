@@ -4,6 +4,7 @@
 //! of a REP instruction, or an instruction that was abandoned for a fault or a VM exit. Slots are numbered
 //! from power-up (`icount`). Nothing is done for a slot until [`Processor::sync`]; [`Processor::wake`] says
 //! when that is due at the latest.
+#![forbid(unsafe_code)]
 
 use crate::costs::Costs;
 use crate::report::Totals;

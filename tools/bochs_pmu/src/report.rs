@@ -1,4 +1,5 @@
 //! What happened in a run, as JSON.
+#![forbid(unsafe_code)]
 
 use crate::costs::Costs;
 use crate::settings::Settings;

@@ -1,4 +1,5 @@
 //! What the environment asks for: the variables BOCHS_PMU_*.
+#![forbid(unsafe_code)]
 
 use crate::costs::Costs;
 use std::ffi::OsString;

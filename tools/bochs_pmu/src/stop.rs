@@ -1,4 +1,5 @@
 //! The end of the process when an assumption does not hold.
+#![forbid(unsafe_code)]
 
 use std::fmt::Display;
 

@@ -1,4 +1,5 @@
 //! A processor of Bochs with its PMU: what each hook means for the two.
+#![forbid(unsafe_code)]
 
 use crate::bochs::{Cpu, Features, Functions};
 use crate::frequency::Frequency;
