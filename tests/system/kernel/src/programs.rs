@@ -65,7 +65,7 @@ global_asm!(
 .macro SETUP
     WRITE 0x186, 0x4300c0, 0
     WRITE 0x38d, 0x33, 0
-    WRITE 0x390, 0xff, 0
+    WRITE 0x390, 3, 0
     WRITE 0xc1, 0, 0
     WRITE 0x309, 0, 0
     WRITE 0x30a, 0, 0
