@@ -100,7 +100,7 @@ pub mod fixed_control {
     /// A whole field.
     pub const FIELD: u64 = 0xF;
     /// Counts at CPL 0.
-    pub const OS: u64 = 1 << 0;
+    pub const OS: u64 = 1;
     /// Counts at CPL 1 to 3.
     pub const USR: u64 = 1 << 1;
     /// AnyThread (20.2.3).

@@ -175,10 +175,14 @@ impl Hardware {
         let eax = u32::from_le_bytes([guest.version, guest.general, guest.width, self.event_bits]);
         let ebx = (self.unavailable_events | denied) & ((1 << self.event_bits) - 1);
         let ecx = if guest.version >= leaf_a::BITMAP_VERSION { guest.fixed as u32 } else { 0 };
-        let fixed_width = if guest.fixed == 0 { 0 } else { (guest.fixed_width as u32) << 5 };
-        let edx = contiguous(guest.fixed) as u32 | fixed_width | leaf_a::ANY_THREAD_DEPRECATED;
-        [eax, ebx, ecx, edx]
+        [eax, ebx, ecx, leaf_a_edx(guest)]
     }
+}
+
+/// EDX of CPUID leaf 0xA: fixed counters without a gap (4:0), their width (12:5), AnyThread deprecated (15).
+const fn leaf_a_edx(guest: &Geometry) -> u32 {
+    let width = if guest.fixed == 0 { 0 } else { (guest.fixed_width as u32) << 5 };
+    contiguous(guest.fixed) as u32 | width | leaf_a::ANY_THREAD_DEPRECATED
 }
 
 /// EDX[4:0], the number of fixed counters without a gap, cut to 8.

@@ -31,7 +31,7 @@ pub struct RawGeometry {
 
 impl RawGeometry {
     /// Bit of `flags`: VM exits can save IA32_PERF_GLOBAL_CTRL.
-    pub const SAVES_GLOBAL_CONTROL: u64 = 1 << 0;
+    pub const SAVES_GLOBAL_CONTROL: u64 = 1;
 }
 
 /// One VCPU's PMU context. Reads and writes name MSRs by the SDM's numbers: IA32_PERFEVTSELi,

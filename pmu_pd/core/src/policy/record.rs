@@ -13,7 +13,7 @@ pub const RECORD_WORDS: usize = 8;
 
 /// The byte that stands for "as much as the hardware has".
 const HARDWARE: u8 = 0xFF;
-const TSX: u8 = 1 << 0;
+const TSX: u8 = 1;
 
 /// One VM's record.
 ///

@@ -132,6 +132,10 @@ fn denied_architectural_events_are_not_available() {
     let no_llc = filter(|event, _| event != 0x2E, 0xF);
     let vpmu = Vpmu::new(&ice_lake(), &policy(Mode::Mediated, Wanted::default(), no_llc)).unwrap();
     assert_eq!(vpmu.configuration().leaf_a[1], 0b0001_1000);
+    let mut lacking = ice_lake();
+    lacking.leaf_a[1] = 0b0010_1000;
+    let vpmu = Vpmu::new(&lacking, &policy(Mode::Mediated, Wanted::default(), no_llc)).unwrap();
+    assert_eq!(vpmu.configuration().leaf_a[1], 0b0011_1000, "denied, lacking, or both");
     let nothing = filter(|_, _| false, 0);
     let vpmu = Vpmu::new(&ice_lake(), &policy(Mode::Mediated, Wanted::default(), nothing)).unwrap();
     assert_eq!(vpmu.configuration().leaf_a[1], 0xFF);

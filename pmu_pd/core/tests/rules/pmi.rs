@@ -142,3 +142,15 @@ fn the_rate_is_bounded() {
     }
     assert!(delivered.len() > 5000);
 }
+
+/// The delayed PMI counts in the window at whose start it was delivered, and in no later one.
+#[test]
+fn a_delayed_pmi_counts_in_one_window() {
+    let mut limiter = Limiter::new(Some(PmiLimit { count: 1, cycles: 100 }));
+    assert_eq!([1000, 1001].map(|now| limiter.decide(now)), [Deliver, Delay { cycles: 99 }]);
+    // Delivered at 1100; the window from there ends at 1200.
+    let mut late = limiter;
+    assert_eq!(late.decide(1199), Delay { cycles: 1 });
+    assert_eq!(limiter.decide(1200), Deliver);
+    assert_eq!(limiter.decide(1201), Delay { cycles: 99 });
+}
