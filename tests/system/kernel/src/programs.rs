@@ -20,8 +20,8 @@ macro_rules! programs {
 }
 
 programs! {
-    registers p_registers p_registers_end "Loads all registers from the table at 0x5100, then VMCALLs [0x5000] times; \
-        [0x5008] = 1 if they never change, 2 if one does."
+    registers p_registers p_registers_end "Loads all registers from the table at 0x5100, then VMCALLs as often as the word at \
+        0x5000 says; the word at 0x5008 becomes 1 if they never change, 2 if one does."
     fpu p_fpu p_fpu_end "EDI: address of 16 bytes, RSI: pattern, R12: rounds. Stores the initial control words there, then \
         VMCALLs between writing the pattern to SSE and x87 registers and checking it. RBX = 1 if it stays."
     count p_count p_count_end "Counts a loop of 100,000 rounds with PMC0 and fixed counters 0 and 1; R8..R15: what each way of reading says."
