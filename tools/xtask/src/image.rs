@@ -88,6 +88,12 @@ pub fn image(arguments: &Arguments) -> Outcome {
     };
     let mut request = Request::new(config, system, &out);
     request.search.clone_from(&arguments.search);
+    if arguments.system.is_none() {
+        // After the caller's own, which may replace one of them.
+        let inputs = output("image/inputs")?;
+        crate::run::default_inputs(&inputs)?;
+        request.search.push(inputs);
+    }
     request.capdl = arguments.capdl.as_deref();
     let image = build(&request)?;
     println!("kernel: {}", image.kernel.display());

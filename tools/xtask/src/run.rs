@@ -25,7 +25,7 @@ use std::time::Duration;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The guest: count, idle, sample, multiplex, hostile, or a 64-bit ELF file
-    #[arg(long, value_name = "NAME|FILE", default_value = "count")]
+    #[arg(long, value_name = "NAME|FILE", default_value = DEFAULT_GUEST)]
     guest: String,
     /// How the guest's PMU is served; with a filter that denies nothing
     #[arg(long, value_enum, conflicts_with = "policy")]
@@ -102,10 +102,14 @@ enum Machine {
 
 /// The guests of this project; each is a binary of the package `guest`.
 const GUESTS: [&str; 5] = ["count", "idle", "sample", "multiplex", "hostile"];
+/// The guest of a run that names none.
+const DEFAULT_GUEST: &str = "count";
 /// Where guests are linked.
 const GUEST_BASE: u64 = 0x10_0000;
 /// The last line of the VMM's report.
 const SENTINEL: &str = "@stop";
+/// What the initialiser says of a machine that cannot run guests.
+const NO_VTX: &str = "the processor has no VT-x";
 /// What is printed when something of ours breaks.
 const BROKEN: [&str; 2] = ["panicked at", "monitor: "];
 
@@ -169,7 +173,7 @@ fn system(trace: bool, folder: &Path) -> Outcome<PathBuf> {
 }
 
 fn sentinels() -> Vec<String> {
-    BROKEN.iter().chain([&SENTINEL]).map(|text| (*text).to_owned()).collect()
+    BROKEN.iter().chain([&SENTINEL, &NO_VTX]).map(|text| (*text).to_owned()).collect()
 }
 
 /// The cost file, also where it is named from the workspace's folder.
@@ -182,13 +186,23 @@ fn compile_policy(arguments: &Arguments, folder: &Path) -> Outcome {
     let written = folder.join("policy.toml");
     let file = match (&arguments.policy, arguments.mode) {
         (Some(file), _) => file.clone(),
-        (None, None) => root().join("pmu_pd/policy/examples/single_tenant.toml"),
+        (None, None) => default_policy(),
         (None, Some(mode)) => {
             fs::write(&written, mode.policy()).map_err(|e| unwritable(&written, &e))?;
             written
         }
     };
     policy::compile_to(&file, &folder.join("policy.bin"))
+}
+
+/// Puts the files that system.xml names into `folder`: the default policy and guest.
+pub fn default_inputs(folder: &Path) -> Outcome {
+    policy::compile_to(&default_policy(), &folder.join("policy.bin"))?;
+    put_guest(DEFAULT_GUEST, &folder.join("guest.elf"))
+}
+
+fn default_policy() -> PathBuf {
+    root().join("pmu_pd/policy/examples/single_tenant.toml")
 }
 
 /// Puts the guest's ELF file at `to`.
@@ -235,6 +249,12 @@ fn conclude(arguments: &Arguments, config: Config, finished: &Finished) -> Outco
     let broken = |line: &str| BROKEN.iter().any(|text| line.contains(text)) && !line.starts_with("guest: ");
     match &finished.ended {
         Ended::Sentinel(line) if line.starts_with(SENTINEL) => {}
+        Ended::Sentinel(line) if line.ends_with(NO_VTX) => {
+            return Err(Failure::Environment(
+                "seL4 and the image boot, but this machine has no VT-x: a guest needs `--machine bochs`"
+                    .to_owned(),
+            ));
+        }
         Ended::Sentinel(line) if broken(line) => return Err(Failure::Check(finished.summary())),
         _ => return Err(Failure::Guest(finished.summary())),
     }

@@ -5,6 +5,7 @@ use crate::machine::Finished;
 use crate::process::{Failure, Outcome};
 use crate::workspace::{output, root};
 use kernel::Config;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// One image of tests/system.
@@ -122,40 +123,46 @@ fn within(what: &str, taken: Duration, limit: Duration) -> Outcome {
     Err(Failure::Check(format!("{what}: {taken:.1} s, and at most {limit:.0} s are allowed")))
 }
 
-/// Boots; also how long it took to the first line of a protection domain.
+/// Boots; also the time to the first line of a protection domain: in QEMU the clock's, in Bochs the emulator's
+/// processor time, which says the same on a busy host.
 fn boot(
     test: &Test,
     machine: Machine,
     image: &Image,
-    folder: &std::path::Path,
+    folder: &Path,
 ) -> Outcome<(Finished, Option<Duration>)> {
     let mut sentinels = vec![format!("{}{PASSED}", test.name), KERNEL_STOPPED.to_owned()];
     if !test.crashes {
         sentinels.extend([PANICKED, FAULTED].map(str::to_owned));
     }
-    let mut first = None;
-    let on_line = |line: &str| {
-        if first.is_none() && line.contains(FIRST_LINE) {
-            first = Some(Instant::now());
-        }
-    };
-    let finished = match machine {
+    let is_first = |line: &str| line.contains(FIRST_LINE);
+    match machine {
         Machine::Qemu => {
             let mut qemu = image.in_qemu(&folder.join("qemu"));
             qemu.sentinels = sentinels;
             qemu.time_limit = Duration::from_secs(30);
-            qemu.run(on_line)?
+            let mut first = None;
+            let finished = qemu.run(|line| {
+                if is_first(line) {
+                    first = Some(Instant::now());
+                }
+            })?;
+            let since_start = first.map(|first| finished.wall.saturating_sub(first.elapsed()));
+            Ok((finished, since_start))
         }
         Machine::Bochs => {
             let mut bochs = image.in_bochs(&folder.join("bochs"));
             bochs.sentinels = sentinels;
             bochs.time_limit = Duration::from_secs(90);
-            bochs.run(on_line)?
+            let mut first = None;
+            let finished = bochs.run_timed(|line, used| {
+                if is_first(line) {
+                    first = Some(used);
+                }
+            })?;
+            Ok((finished, first))
         }
-    };
-    // `wall` counts from the machine's start, which the launcher may have prepared for a while.
-    let since = first.map(|first| finished.wall.saturating_sub(first.elapsed()));
-    Ok((finished, since))
+    }
 }
 
 fn judge(test: &Test, finished: &Finished) -> Outcome {
@@ -168,7 +175,20 @@ fn judge(test: &Test, finished: &Finished) -> Outcome {
             return Err(Failure::Check(format!("no line like `{pattern}`; {}", finished.summary())));
         }
     }
-    Ok(())
+    match unreported(&finished.serial) {
+        None => Ok(()),
+        Some(line) => Err(Failure::Check(format!("no line `{line}`; {}", finished.summary()))),
+    }
+}
+
+/// The first report that the monitor owes: for `NAME: to ADDRESS`, with which a program announces a write that
+/// faults.
+fn unreported(serial: &str) -> Option<String> {
+    let owed = |line: &str| {
+        let (name, address) = line.split_once(": to 0x")?;
+        Some(format!("monitor: {name}: page fault: write at 0x{address},"))
+    };
+    serial.lines().filter_map(owed).find(|report| !serial.contains(report))
 }
 
 /// Whether `line` contains the parts of `pattern` between `*`, in order.
@@ -181,4 +201,25 @@ fn matches(line: &str, pattern: &str) -> bool {
         }
         None => false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{matches, unreported};
+
+    #[test]
+    fn a_pattern_names_parts_of_a_line_in_order() {
+        assert!(matches("monitor: a: fault at 0x1, instruction 0x2", "monitor: a: *, instruction 0x"));
+        assert!(!matches("monitor: b: fault at 0x1, instruction 0x2", "monitor: a: *, instruction 0x"));
+        assert!(!matches("instruction, monitor: a: ", "monitor: a: *instruction"));
+    }
+
+    #[test]
+    fn the_monitor_must_name_the_address() {
+        let announced = "writer: to 0x200280\n";
+        let right = "monitor: writer: page fault: write at 0x200280, instruction 0x1\n";
+        let wrong = "monitor: writer: page fault: write at 0x20028, instruction 0x1\n";
+        assert_eq!(unreported(&format!("{announced}{right}")), None);
+        assert!(unreported(&format!("{announced}{wrong}")).is_some());
+    }
 }
