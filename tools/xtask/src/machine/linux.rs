@@ -25,7 +25,8 @@ const PERIOD: u64 = 100_000;
 const ARGUMENTS: &str = "console=ttyS0,115200 quiet nmi_watchdog=0 panic=-1 rdinit=/init";
 /// Fast enough that the kernel's timer interrupts are rare, slow enough that the firmware's waits are short.
 const IPS: u32 = 200_000_000;
-const SHELL_LIMIT: Duration = Duration::from_secs(150);
+/// Seconds until the shell that should not be exceeded. A measurement: other work on the host is no failure.
+const SHELL_GOAL: u32 = 150;
 const TIME_LIMIT: Duration = Duration::from_secs(900);
 
 /// Boots it and compares what `perf` counts with what ran.
@@ -42,17 +43,19 @@ pub fn linux() -> Outcome {
     machine.time_limit = TIME_LIMIT;
     let start = Instant::now();
     let mut shell = None;
-    let finished = machine.run(|line| {
+    let finished = machine.run_timed(|line, cpu| {
         println!("  {line}");
         if line.starts_with("linux | shell") {
-            shell = Some(start.elapsed());
+            shell = Some((start.elapsed().as_secs_f64(), cpu.as_secs_f64()));
         }
     })?;
     let mut checks = examine(&finished.serial);
     checks.extend(interrupts(&finished)?);
     checks.iter().for_each(|check| println!("{check}"));
-    let Some(shell) = shell else { return Err(Failure::Check(finished.summary())) };
-    println!("to the shell: {:.0} s (limit {:.0} s)", shell.as_secs_f64(), SHELL_LIMIT.as_secs_f64());
+    let Some((wall, cpu)) = shell else { return Err(Failure::Check(finished.summary())) };
+    println!(
+        "to the shell: {wall:.0} s, {cpu:.0} s of processor time (goal: {SHELL_GOAL} s on two idle cores)"
+    );
     println!("in all: {:.0} s", finished.wall.as_secs_f64());
     super::expected_end(&finished)?;
     verdict(&checks)
