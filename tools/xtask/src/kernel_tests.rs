@@ -32,6 +32,11 @@ pub fn kernel_build() -> Outcome {
         second.push(kernel::build(&again, config, Variant::Extended, &mut |_| ()).map_err(failure)?);
     }
     let taken = start.elapsed();
+    let mut steps = 0;
+    kernel::build(&again, Config::Debug, Variant::Extended, &mut |_| steps += 1).map_err(failure)?;
+    if steps != 0 {
+        return Err(Failure::Check("a kernel was built again although nothing had changed".into()));
+    }
     for (one, other) in first.iter().zip(&second) {
         if read(&one.elf32)? != read(&other.elf32)? {
             let (one, other) = (one.elf32.display(), other.elf32.display());
