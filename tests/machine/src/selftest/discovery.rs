@@ -10,8 +10,8 @@ pub fn geometry() -> Geometry {
     Geometry::from_cpuid(eax, ebx, edx)
 }
 
-/// What the processors that we simulate have: family and model (CPUID leaf 1, EAX[27:4] without the stepping
-/// and type), version, general-purpose and fixed counters.
+/// What the processors that we simulate have: CPUID leaf 1 EAX without the stepping; version, general-purpose and
+/// fixed counters.
 const KNOWN: &[(u32, [u64; 3])] = &[
     (0x000306C, [3, 4, 3]), // Haswell
     (0x0005065, [4, 4, 3]), // Skylake-X
