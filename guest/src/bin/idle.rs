@@ -10,7 +10,7 @@ guest::guest!(main);
 
 const TIMER: u8 = 0x40;
 /// TSC cycles between two interrupts.
-const PERIOD: u32 = 100_000;
+const PERIOD: u32 = 1_000_000;
 /// Interrupts to wait for.
 const TICKS: u64 = 20;
 

@@ -1,6 +1,7 @@
-//! An exit and what the VMM did about it, as a line.
+//! An exit, with the registers that exiting instructions read, and what the VMM did about it, as a line.
 
 use crate::exit::{RawExit, reason};
+use crate::registers::Gpr;
 use crate::vm::Outcome;
 use core::fmt;
 
@@ -17,7 +18,9 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RawExit { reason, qualification, rip, registers, .. } = self.exit;
         let name = reason::name(*reason);
-        write!(f, "@trace reason={name} rip={rip:#x} qualification={qualification:#x} {registers} outcome=")?;
+        write!(f, "@trace reason={name} rip={rip:#x} qualification={qualification:#x}")?;
+        let [rax, rcx, rdx] = [Gpr::Rax, Gpr::Rcx, Gpr::Rdx].map(|register| registers.get(register));
+        write!(f, " rax={rax:#x} rcx={rcx:#x} rdx={rdx:#x} outcome=")?;
         match self.outcome {
             Outcome::Completed(_) => f.write_str("completed"),
             Outcome::Halted(_) => f.write_str("halted"),
