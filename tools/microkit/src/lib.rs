@@ -29,6 +29,9 @@
 //!
 //! This crate brings the panic handler, `memcpy` and its like, and the symbols that the image build patches
 //! (docs/architecture.md, "The PD's capability space"). A protection domain has one thread.
+//!
+//! Of upstream's interface it lacks heaps, panic hooks and `catch_unwind`, deferred actions, views of the message
+//! as bytes, and `MessageInfo::fault`. A label has 20 bits on this kernel instead of 52.
 
 #![no_std]
 
