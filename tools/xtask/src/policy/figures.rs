@@ -15,6 +15,8 @@ const MAX_STEP: u64 = 150;
 const MAX_IMAGE: u64 = 64 * 1024;
 /// Bytes of one VM's state.
 const MAX_STATE: u64 = 4096;
+/// Bytes of its stack (pmu_pd/src/main.rs).
+const MAX_STACK: u64 = 0x8000;
 /// Random messages that the domain answers in this step.
 const MESSAGES: u32 = 10_000_000;
 
@@ -34,11 +36,12 @@ pub fn figures() -> Outcome {
     );
     println!("      image: {image} bytes of text and data (at most {MAX_IMAGE})");
     println!("      state: {state} bytes a VM (at most {MAX_STATE})");
-    println!("      stack: {stack}");
+    println!("      stack: {stack} (it has {MAX_STACK})");
     for (what, value, limit) in [
         ("a selector write", step, MAX_STEP),
         ("the image", image, MAX_IMAGE),
         ("a VM's state", state, MAX_STATE),
+        ("the stack's depth", stack.direct + stack.by_pointer, MAX_STACK),
     ] {
         if value > limit {
             return Err(Failure::Check(format!("{what} is {value}, more than {limit}")));
