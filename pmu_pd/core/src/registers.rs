@@ -9,11 +9,6 @@ use crate::geometry::Geometry;
 pub struct EventSelect(pub u64);
 
 impl EventSelect {
-    /// Event select (bits 7:0) and unit mask (bits 15:8): what filters decide on.
-    pub const fn event(self) -> u64 {
-        self.0 & selector::EVENT
-    }
-
     /// An overflow raises a PMI.
     pub const fn interrupts(self) -> bool {
         self.0 & selector::INT != 0
