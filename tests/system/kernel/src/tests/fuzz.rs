@@ -15,6 +15,10 @@ use sel4_abi::{CPtr, Error, Ipc, Rights, yield_now};
 /// The debug kernel, which checks its assertions, takes a line of the serial port for each refusal.
 const INVOCATIONS: u64 = if cfg!(release_kernel) { 10_000 } else { 500 };
 
+/// Where the sequences start.
+const SEEDS: [u64; 4] =
+    [0x2545_f491_4f6c_dd1d, 0x1234_5678_9abc_de01, 0xda94_2042_e4dd_58b5, 0x0123_4567_89ab_cdef];
+
 /// How many invocations pass between two entries, and between two repairs of the guest.
 const ENTRY_EVERY: u64 = 8;
 const GUEST_EVERY: u64 = 64;
@@ -71,9 +75,16 @@ extern "C" fn enter_anything() -> ! {
     }
 }
 
-/// The kernel goes on, and a new VM still works.
+/// The kernel goes on, and a new VM still works, whatever the sequence.
 pub fn random(root: &mut Root, shared: &Shared) {
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    for seed in SEEDS {
+        sequence(root, shared, seed);
+    }
+}
+
+fn sequence(root: &mut Root, shared: &Shared, seed: u64) {
+    let mut random = Random(seed);
+    ENTRIES.store(0, Ordering::Relaxed);
     let thread = Thread::new(root, enter_anything, &STACK, &BUFFER);
     root.ipc.tcb_set_ept_root(thread.tcb, shared.space.pml4).expect("EPT root");
     let mut vm = Vm::new(root, 0);

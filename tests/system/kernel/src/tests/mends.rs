@@ -8,8 +8,8 @@ use crate::threads::Thread;
 use crate::vm::{LAST_PAGE, Vm};
 use crate::vmcs::{self, exit};
 use core::sync::atomic::{AtomicU64, Ordering};
-use sel4_abi::numbers::{object, slot, syscall};
-use sel4_abi::{Ipc, Rights, VmEnter, yield_now};
+use sel4_abi::numbers::{label, object, slot, syscall};
+use sel4_abi::{Error, Ipc, Rights, VmEnter, yield_now};
 
 static STACK: Stack<0x2000> = Stack::new();
 static BUFFER: BufferPage = BufferPage::new();
@@ -124,6 +124,32 @@ pub fn unmapped(root: &mut Root, shared: &Shared) {
     assert_eq!(vm.enter(root).reason, exit::EPT_VIOLATION, "the guest read an unmapped page");
     root.ipc.page_map_ept(page, pml4, LAST_PAGE, Rights::ALL, 0).expect("map");
     assert_eq!(vm.run(root), exit::HLT);
+}
+
+/// A mapping goes with the capability that made it, whether or not the frame has another.
+pub fn copy_deleted(root: &mut Root, shared: &Shared) {
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    let (page, pml4) = (shared.space.last_page, shared.space.pml4);
+    root.ipc.page_unmap(page).expect("unmap");
+    let copy = root.copy(page, Rights::ALL).expect("copy of a frame");
+    root.ipc.page_map_ept(copy, pml4, LAST_PAGE, Rights::ALL, 0).expect("map");
+    vm.load(root, programs::probe());
+    assert_eq!(vm.run(root), exit::VMCALL);
+    root.delete(copy);
+    assert_eq!(vm.enter(root).reason, exit::EPT_VIOLATION, "the mapping outlived its capability");
+    root.ipc.page_map_ept(page, pml4, LAST_PAGE, Rights::ALL, 0).expect("map");
+    assert_eq!(vm.run(root), exit::HLT);
+}
+
+/// A page is not mapped into an EPT that is not named.
+pub fn map_without_ept(root: &mut Root, _: &Shared) {
+    let frame = root.object(object::PAGE_4K, 0);
+    let map = |root: &mut Root, arguments: &[u64], caps| {
+        root.ipc.invoke(frame, label::X86_PAGE_MAP_EPT, arguments, caps).map(drop)
+    };
+    assert_eq!(map(root, &[0, Rights::ALL.word(), 0], &[]), Err(Error::TruncatedMessage));
+    assert_eq!(map(root, &[0, 0], &[slot::INIT_VSPACE]), Err(Error::TruncatedMessage));
 }
 
 /// More VCPUs are made, run and deleted than there are VPIDs; the memory is used again each time.

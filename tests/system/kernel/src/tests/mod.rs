@@ -47,6 +47,8 @@ const TESTS: &[(&str, Test)] = &[
     ("a VCPU taken from a running guest", mends::taken),
     ("a spinning guest uses its time slice only", mends::time_slice),
     ("an unmapped page is gone at once", mends::unmapped),
+    ("a mapping goes with its capability", mends::copy_deleted),
+    ("a page is not mapped into no EPT", mends::map_without_ept),
     ("a deleted VCPU leaves nothing", mends::deleted),
     ("direct access does not exit and counts exactly", access::direct),
     ("closed access exits", access::closed),
