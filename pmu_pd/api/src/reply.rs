@@ -53,7 +53,7 @@ pub enum OverflowDecision {
         /// TSC cycles from now.
         cycles: u64,
     },
-    /// No counter of the guest that may interrupt has overflowed: drop it.
+    /// The guest has no counters: drop it.
     Spurious,
 }
 

@@ -17,6 +17,7 @@ pub struct Hardware {
     unavailable_events: u32,
     full_width_writes: bool,
     saves_global_control: bool,
+    selects_transactions: bool,
 }
 
 /// What the policy wants a guest to have; `None` means as much as the hardware has.
@@ -73,14 +74,15 @@ impl Hardware {
         unavailable_events: 0,
         full_width_writes: false,
         saves_global_control: false,
+        selects_transactions: false,
     };
 
     /// The hardware that `raw` describes, cut to what a vPMU can have: version 5, [`MAX_GENERAL`] and [`MAX_FIXED`]
     /// counters.
     ///
     /// # Errors
-    /// [`UnavailableReason::Hardware`] if there is no PMU, no counter, or a counter width that IA32_PMCi
-    /// cannot have (20.2.1: at least 32 bits; at most 64).
+    /// [`UnavailableReason::Hardware`] if there is no PMU, no counter, the kernel gives it to no VM, or a counter width
+    /// that IA32_PMCi cannot have (20.2.1: at least 32 bits; at most 64).
     pub fn new(raw: &RawGeometry) -> Result<Self, UnavailableReason> {
         let [eax, ebx, ecx, edx] = raw.leaf_a;
         let version = byte(eax, 0);
@@ -98,9 +100,11 @@ impl Hardware {
             unavailable_events: ebx,
             full_width_writes: raw.perf_capabilities & capabilities::FW_WRITES != 0,
             saves_global_control: raw.flags & RawGeometry::SAVES_GLOBAL_CONTROL != 0,
+            selects_transactions: raw.flags & RawGeometry::SELECTS_TRANSACTIONS != 0,
         };
         let widths = 32..=64;
-        let usable = version > 0
+        let usable = raw.flags & RawGeometry::USABLE != 0
+            && version > 0
             && hardware.general > 0
             && widths.contains(&hardware.width)
             && (fixed == 0 || widths.contains(&hardware.fixed_width));
@@ -112,6 +116,9 @@ impl Hardware {
     /// # Errors
     /// [`UnavailableReason::Geometry`] if it is more than this hardware has.
     pub fn geometry(&self, wanted: Wanted) -> Result<Geometry, UnavailableReason> {
+        if wanted.tsx && !self.selects_transactions {
+            return Err(UnavailableReason::Geometry);
+        }
         let version = wanted.version.unwrap_or(self.version.min(MAX_VERSION));
         let general = wanted.general.unwrap_or(self.general.min(MAX_GENERAL));
         if version > self.version.min(MAX_VERSION) || general > self.general.min(MAX_GENERAL) || general == 0

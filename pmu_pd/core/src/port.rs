@@ -25,13 +25,18 @@ pub struct RawGeometry {
     pub leaf_a: [u32; 4],
     /// IA32_PERF_CAPABILITIES.
     pub perf_capabilities: u64,
-    /// Bit 0: VM exits can save IA32_PERF_GLOBAL_CTRL (exit control 30).
+    /// Bit 0: VM exits can save IA32_PERF_GLOBAL_CTRL (exit control 30). Bit 1: modes other than off are accepted.
+    /// Bit 2: selectors take IN_TX and IN_TXCP.
     pub flags: u64,
 }
 
 impl RawGeometry {
     /// Bit of `flags`: VM exits can save IA32_PERF_GLOBAL_CTRL.
     pub const SAVES_GLOBAL_CONTROL: u64 = 1;
+    /// Bit of `flags`: the kernel gives this machine's PMU to a VM.
+    pub const USABLE: u64 = 1 << 1;
+    /// Bit of `flags`: the kernel takes IN_TX and IN_TXCP in selectors.
+    pub const SELECTS_TRANSACTIONS: u64 = 1 << 2;
 }
 
 /// One VCPU's PMU context. Reads and writes name MSRs by the SDM's numbers: IA32_PERFEVTSELi,

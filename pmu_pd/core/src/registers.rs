@@ -114,15 +114,3 @@ pub fn global_in_use(selectors: &[EventSelect], fixed: FixedControl) -> u64 {
     }
     bits
 }
-
-/// The status bits whose overflow raises a PMI with these control registers.
-pub fn interrupting(selectors: &[EventSelect], fixed: FixedControl) -> u64 {
-    let mut bits = 0;
-    for (i, selector) in (0_u32..).zip(selectors) {
-        bits |= u64::from(selector.interrupts()) << i;
-    }
-    for i in 0..crate::arch::MAX_FIXED as u32 {
-        bits |= u64::from(fixed.interrupts(i)) << (global::FIXED_SHIFT + i);
-    }
-    bits
-}

@@ -108,7 +108,7 @@ fn registers() {
     write(STATUS_RESET, 0x4_0000_0001);
     reads(GLOBAL_STATUS, 2);
     write(STATUS_RESET, 2);
-    expect(Request::Overflow, Reply::Overflow(OverflowDecision::Spurious));
+    expect(Request::Overflow, Reply::Overflow(OverflowDecision::Deliver));
 }
 
 fn refusals() {

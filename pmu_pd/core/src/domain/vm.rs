@@ -113,7 +113,7 @@ impl<'a, P: PmuPort> Vm<'a, P> {
                 value(vpmu.rdpmc(port, index, privilege), statistics, Statistic::Rdpmcs)
             }
             Request::Overflow => {
-                let decision = vpmu.overflow(port, now).map_err(port_refusal)?;
+                let decision = vpmu.overflow(now);
                 statistics.count(match decision {
                     OverflowDecision::Deliver => Statistic::PmisDelivered,
                     OverflowDecision::Delay { .. } => Statistic::PmisDelayed,

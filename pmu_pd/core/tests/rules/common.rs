@@ -120,7 +120,7 @@ pub fn hardware(version: u32, general: u32, fixed: u32) -> RawGeometry {
             listed | 48 << 5 | 1 << 15,
         ],
         perf_capabilities: 1 << 13,
-        flags: 1,
+        flags: RawGeometry::SAVES_GLOBAL_CONTROL | RawGeometry::USABLE | RawGeometry::SELECTS_TRANSACTIONS,
     }
 }
 

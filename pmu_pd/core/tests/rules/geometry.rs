@@ -3,7 +3,7 @@
 use crate::common::{Bench, FakePort, allow_all, filter, hardware, ice_lake, policy, version};
 use pmu_api::{Direct, Mode, UnavailableReason};
 use pmu_core::geometry::{Hardware, Wanted};
-use pmu_core::{KernelMode, Vpmu};
+use pmu_core::{KernelMode, RawGeometry, Vpmu};
 
 const DATA: Direct = Direct::LEGACY_COUNTERS
     .union(Direct::FULL_WIDTH_COUNTERS)
@@ -11,7 +11,7 @@ const DATA: Direct = Direct::LEGACY_COUNTERS
     .union(Direct::GLOBAL)
     .union(Direct::RDPMC);
 
-fn kernel_mode(raw: pmu_core::RawGeometry, mode: Mode, wanted: Wanted) -> KernelMode {
+fn kernel_mode(raw: RawGeometry, mode: Mode, wanted: Wanted) -> KernelMode {
     let mut port = FakePort::new(raw);
     let mut vpmu = Vpmu::new(&raw, &policy(mode, wanted, allow_all())).unwrap();
     vpmu.reset(&mut port).unwrap();
@@ -98,7 +98,31 @@ fn unusable_hardware_is_refused_by_name() {
     assert_eq!(off.configuration().leaf_a, [0; 4]);
 }
 
-fn with_width(general: u32, fixed: u32) -> pmu_core::RawGeometry {
+/// What the kernel gives to no VM is no PMU, whatever CPUID says; mode off does not ask for one.
+#[test]
+fn hardware_that_the_kernel_keeps_is_refused_by_name() {
+    let mut raw = ice_lake();
+    raw.flags &= !RawGeometry::USABLE;
+    for mode in [Mode::Mediated, Mode::Emulated, Mode::Passthrough] {
+        let result = Vpmu::new(&raw, &policy(mode, Wanted::default(), allow_all()));
+        assert_eq!(result.err(), Some(UnavailableReason::Hardware), "{mode:?}");
+    }
+    assert!(Vpmu::new(&raw, &policy(Mode::Off, Wanted::default(), allow_all())).is_ok());
+}
+
+/// IN_TX and IN_TXCP (20.3.6.5) are given only where the kernel takes them: the guest would get #GP for a valid value.
+#[test]
+fn transactions_need_selectors_that_take_them() {
+    let mut raw = ice_lake();
+    let wanted = Wanted { tsx: true, ..Wanted::default() };
+    assert!(Vpmu::new(&raw, &policy(Mode::Mediated, wanted, allow_all())).is_ok());
+    raw.flags &= !RawGeometry::SELECTS_TRANSACTIONS;
+    let result = Vpmu::new(&raw, &policy(Mode::Mediated, wanted, allow_all()));
+    assert_eq!(result.err(), Some(UnavailableReason::Geometry));
+    assert!(Vpmu::new(&raw, &policy(Mode::Mediated, Wanted::default(), allow_all())).is_ok());
+}
+
+fn with_width(general: u32, fixed: u32) -> RawGeometry {
     let mut raw = hardware(4, 4, 3);
     raw.leaf_a[0] = raw.leaf_a[0] & !0xFF_0000 | general << 16;
     raw.leaf_a[3] = raw.leaf_a[3] & !0x1FE0 | fixed << 5;
