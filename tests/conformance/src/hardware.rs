@@ -118,6 +118,6 @@ pub fn raw(geometry: &Geometry) -> RawGeometry {
     RawGeometry {
         leaf_a: [eax, 0, 0, edx],
         perf_capabilities: geometry.capabilities,
-        flags: RawGeometry::SAVES_GLOBAL_CONTROL,
+        flags: RawGeometry::SAVES_GLOBAL_CONTROL | RawGeometry::USABLE | RawGeometry::SELECTS_TRANSACTIONS,
     }
 }

@@ -16,7 +16,7 @@ struct Any;
 impl PmuPort for Any {
     fn geometry(&mut self) -> Result<RawGeometry, PortError> {
         let leaf_a = [5 | 8 << 8 | 48 << 16 | 8 << 24, 0, 0xF, 4 | 48 << 5 | 1 << 15];
-        Ok(RawGeometry { leaf_a, perf_capabilities: 1 << 13, flags: 1 })
+        Ok(RawGeometry { leaf_a, perf_capabilities: 1 << 13, flags: RawGeometry::SAVES_GLOBAL_CONTROL | RawGeometry::USABLE | RawGeometry::SELECTS_TRANSACTIONS })
     }
 
     fn set_mode(&mut self, _: KernelMode) -> Result<(), PortError> {

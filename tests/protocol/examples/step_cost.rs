@@ -20,7 +20,11 @@ struct Context {
 impl PmuPort for Context {
     fn geometry(&mut self) -> Result<RawGeometry, PortError> {
         let leaf_a = [5 | 8 << 8 | 48 << 16 | 8 << 24, 0, 0xF, 4 | 48 << 5 | 1 << 15];
-        Ok(RawGeometry { leaf_a, perf_capabilities: 1 << 13, flags: RawGeometry::SAVES_GLOBAL_CONTROL | RawGeometry::USABLE })
+        Ok(RawGeometry {
+            leaf_a,
+            perf_capabilities: 1 << 13,
+            flags: RawGeometry::SAVES_GLOBAL_CONTROL | RawGeometry::USABLE,
+        })
     }
 
     fn set_mode(&mut self, _: KernelMode) -> Result<(), PortError> {

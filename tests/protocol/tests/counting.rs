@@ -20,7 +20,11 @@ const REFUSED: PortError = PortError(1);
 
 impl PmuPort for Modelled {
     fn geometry(&mut self) -> Result<RawGeometry, PortError> {
-        Ok(RawGeometry { leaf_a: LEAF, perf_capabilities: 1 << 13, flags: RawGeometry::SAVES_GLOBAL_CONTROL | RawGeometry::USABLE })
+        Ok(RawGeometry {
+            leaf_a: LEAF,
+            perf_capabilities: 1 << 13,
+            flags: RawGeometry::SAVES_GLOBAL_CONTROL | RawGeometry::USABLE,
+        })
     }
 
     fn set_mode(&mut self, _: KernelMode) -> Result<(), PortError> {

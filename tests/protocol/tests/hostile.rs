@@ -23,7 +23,11 @@ const PERMITTED: [u64; 2] = [0x00C0, 0x003C];
 impl PmuPort for Guarded {
     fn geometry(&mut self) -> Result<RawGeometry, PortError> {
         let leaf_a = [5 | 8 << 8 | 48 << 16 | 8 << 24, 0, 0xF, 4 | 48 << 5 | 1 << 15];
-        Ok(RawGeometry { leaf_a, perf_capabilities: 1 << 13, flags: RawGeometry::SAVES_GLOBAL_CONTROL | RawGeometry::USABLE })
+        Ok(RawGeometry {
+            leaf_a,
+            perf_capabilities: 1 << 13,
+            flags: RawGeometry::SAVES_GLOBAL_CONTROL | RawGeometry::USABLE,
+        })
     }
 
     fn set_mode(&mut self, mode: KernelMode) -> Result<(), PortError> {

@@ -221,7 +221,7 @@ fn direct_access_needs_the_hardwares_geometry() {
     assert_eq!(kernel_mode(hardware(5, 10, 4), Mode::Mediated, Wanted::default()), KernelMode::Trapped);
     // Without exit control 30, IA32_PERF_GLOBAL_CTRL cannot be direct.
     let mut raw = ice_lake();
-    raw.flags = 0;
+    raw.flags &= !RawGeometry::SAVES_GLOBAL_CONTROL;
     assert_eq!(kernel_mode(raw, Mode::Mediated, Wanted::default()), KernelMode::Trapped);
 }
 
