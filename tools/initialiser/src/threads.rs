@@ -3,11 +3,8 @@
 use crate::error::Error;
 use crate::kernel::Kernel;
 use capdist::{Cap, Object, ObjectId, Tag, Tcb, View, tcb_slot};
-use sel4_abi::invocations::{TcbConfiguration, ThreadRegisters};
+use sel4_abi::invocations::{TcbConfiguration, ThreadRegisters, cnode_guard};
 use sel4_abi::numbers::thread_register;
-
-/// Where the guard's size is in seL4_CNode_CapData; the guard itself is 0.
-const GUARD_SIZE_SHIFT: u32 = 2;
 
 /// Configures every thread.
 pub(crate) fn configure<'a>(kernel: &mut Kernel<'_, 'a>) -> Result<(), Error<'a>> {
@@ -80,7 +77,7 @@ fn configure_one<'a>(kernel: &mut Kernel<'_, 'a>, id: ObjectId, tcb: &Tcb) -> Re
 
 fn guard(cspace: &Cap) -> u64 {
     match cspace.tag {
-        Tag::CNode { guard_size } => u64::from(guard_size) << GUARD_SIZE_SHIFT,
+        Tag::CNode { guard_size } => cnode_guard(0, guard_size.into()),
         _ => 0,
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::numbers::{guest_register, label, pmu, thread_register};
 use crate::{CPtr, Error, Ipc, Rights, WORD_DEPTH};
+use static_assertions::const_assert_eq;
 
 /// Number of words of [`ThreadRegisters`].
 const THREAD_REGISTERS: usize = thread_register::TLS_BASE + 1;
@@ -63,11 +64,14 @@ pub struct PmuGeometry {
     pub flags: u64,
 }
 
-/// Guard and its size, for the root CNode of a thread (seL4_CapData_Guard).
+/// A guard of `bits` bits, for the root CNode of a thread (seL4_CNode_CapData: the size in bits 2 to 7, the guard
+/// above).
 #[must_use]
 pub const fn cnode_guard(guard: u64, bits: u64) -> u64 {
-    guard << 6 | bits
+    guard << 8 | bits << 2
 }
+
+const_assert_eq!(cnode_guard(3, 6), 0x318);
 
 impl Ipc {
     fn void(&mut self, service: CPtr, label: u64, arguments: &[u64], caps: &[CPtr]) -> Result<(), Error> {
