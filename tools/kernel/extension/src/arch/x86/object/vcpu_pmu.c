@@ -154,7 +154,8 @@ pmu_init(void *closed_bitmap, bool_t load_controls, bool_t save_control)
         /* its reset value lets every general-purpose counter count (SDM volume 4, table 2-2) */
         x86_wrmsr(IA32_PERF_GLOBAL_CTRL, 0);
     }
-    pmuGeometry.save_global_ctrl = save_control;
+    /* a guest that writes GLOBAL_CTRL could let MSR_PERF_METRICS count, which no context holds */
+    pmuGeometry.save_global_ctrl = save_control && !(pmuGeometry.capabilities & PERF_CAPABILITIES_METRICS);
     obstacle = find_obstacle(load_controls);
     if (obstacle) {
         printf("pmu: no VM can have one: %s\n", obstacle);
@@ -176,6 +177,10 @@ pmu_init(void *closed_bitmap, bool_t load_controls, bool_t save_control)
         if (pmuGeometry.fixed_present >> i & 1) {
             x86_wrmsr(IA32_FIXED_CTR0 + i, 0);
         }
+    }
+    if (pmuGeometry.capabilities & PERF_CAPABILITIES_METRICS) {
+        /* stays 0: nothing sets its bit in GLOBAL_CTRL */
+        x86_wrmsr(MSR_PERF_METRICS, 0);
     }
     x86_wrmsr(IA32_FIXED_CTR_CTRL, 0);
     x86_wrmsr(IA32_PERF_GLOBAL_STATUS_RESET, pmuGeometry.counters);

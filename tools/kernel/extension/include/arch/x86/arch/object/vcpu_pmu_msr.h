@@ -10,6 +10,7 @@
 #define IA32_PMC0_LEGACY                0x0c1
 #define IA32_PERFEVTSEL0                0x186
 #define IA32_FIXED_CTR0                 0x309
+#define MSR_PERF_METRICS                0x329
 #define IA32_PERF_CAPABILITIES          0x345
 #define IA32_FIXED_CTR_CTRL             0x38d
 #define IA32_PERF_GLOBAL_STATUS         0x38e
@@ -20,6 +21,8 @@
 
 /* IA32_PERF_CAPABILITIES: counters can be written in full width (SDM 20.2.8) */
 #define PERF_CAPABILITIES_FW_WRITE      BIT(13)
+/* IA32_PERF_CAPABILITIES: GLOBAL_CTRL bit 48 lets MSR_PERF_METRICS count, RDPMC reads it (SDM 20.3.9.3) */
+#define PERF_CAPABILITIES_METRICS       BIT(15)
 
 /* IA32_PERF_GLOBAL_STATUS: CondChgd (SDM 20.2.2) */
 #define GLOBAL_STATUS_COND_CHGD         BIT(63)
