@@ -146,22 +146,40 @@ impl Statistics {
     }
 }
 
-/// The last exits.
+/// What the report keeps of an exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PastExit {
+    /// The exit reason.
+    pub reason: u32,
+    /// The guest's RIP.
+    pub rip: u64,
+    /// The exit qualification.
+    pub qualification: u64,
+}
+
+/// The last exits, and all of the one that the guest stopped with.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    exits: [RawExit; HISTORY],
+    exits: [PastExit; HISTORY],
     count: usize,
+    last: Option<RawExit>,
 }
 
 impl History {
     /// Keeps an exit in place of the oldest one.
     pub fn push(&mut self, exit: &RawExit) {
-        self.exits[self.count % HISTORY] = *exit;
+        self.exits[self.count % HISTORY] =
+            PastExit { reason: exit.reason, rip: exit.rip, qualification: exit.qualification };
         self.count = self.count.wrapping_add(1);
     }
 
+    /// Keeps the exit after which the guest does not go on.
+    pub fn stop(&mut self, exit: &RawExit) {
+        self.last = Some(*exit);
+    }
+
     /// The last exits, the oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &RawExit> {
+    pub fn iter(&self) -> impl Iterator<Item = &PastExit> {
         let kept = self.count.min(HISTORY);
         (self.count - kept..self.count).map(|i| &self.exits[i % HISTORY])
     }
@@ -227,7 +245,7 @@ impl fmt::Display for Report<'_> {
                     exit.rip, exit.qualification
                 )?;
             }
-            if let Some(last) = self.history.iter().last() {
+            if let Some(last) = &self.history.last {
                 writeln!(f, "@registers rip={:#x} rflags={:#x} {}", last.rip, last.rflags, last.registers)?;
             }
         }

@@ -136,7 +136,10 @@ impl<L: PmuLink> Vm<L> {
             match vcpu.enter(&entry) {
                 Return::Exit(exit) => match self.exit(vcpu, observer, &exit) {
                     Ok(next) => entry = next,
-                    Err(stop) => return stop,
+                    Err(stop) => {
+                        self.history.stop(&exit);
+                        return stop;
+                    }
                 },
                 Return::Notified { rip, injection } => {
                     self.injection = injection;

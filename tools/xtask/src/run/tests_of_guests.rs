@@ -42,10 +42,8 @@ fn at_least<T: PartialOrd + std::fmt::Display>(found: T, least: T, what: &str) -
     if found >= least { Ok(()) } else { Err(format!("{found} {what}, at least {least} were to be")) }
 }
 
-/// Instructions that a control write is to take, exit to entry, through both domains, on the release kernel.
+/// Instructions that a control write may take, exit to entry, through both domains, on the release kernel.
 const CONTROL_WRITE_GOAL: u64 = 1800;
-/// What it may take for now: above the goal, so that it does not get worse unnoticed.
-const CONTROL_WRITE_LIMIT: u64 = 3500;
 
 /// Without costs, a TSC cycle is an instruction.
 fn every_counter_and_cheap_writes(report: &Report) -> Result<(), String> {
@@ -53,13 +51,12 @@ fn every_counter_and_cheap_writes(report: &Report) -> Result<(), String> {
     let write = report.round_trips.get("control_write").copied().ok_or("no cost of a control write")?;
     let exit = report.round_trips.get("cpuid").copied().ok_or("no cost of a CPUID")?;
     println!(
-        "      control write: {write} instructions from exit to entry (goal {CONTROL_WRITE_GOAL}, limit \
-         {CONTROL_WRITE_LIMIT}), CPUID: {exit}"
+        "      control write: {write} instructions from exit to entry (at most {CONTROL_WRITE_GOAL}), CPUID: {exit}"
     );
-    if write <= CONTROL_WRITE_LIMIT {
+    if write <= CONTROL_WRITE_GOAL {
         Ok(())
     } else {
-        Err(format!("a control write takes {write} instructions, more than {CONTROL_WRITE_LIMIT}"))
+        Err(format!("a control write takes {write} instructions, more than {CONTROL_WRITE_GOAL}"))
     }
 }
 

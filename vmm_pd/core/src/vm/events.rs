@@ -12,11 +12,16 @@ impl<L: PmuLink> Vm<L> {
     /// windows that are needed. Without a `state` (the guest ran on since the last exit) nothing new is injected.
     pub(super) fn prepare<V: Vcpu>(&mut self, vcpu: &mut V, state: Option<&State>) -> u64 {
         self.timers(vcpu);
+        let mut pending = self.apic.pending();
         if let Some(state) = state.filter(|_| !self.injection.is_valid()) {
-            self.choose(state);
+            self.choose(state, pending);
+            // What was chosen pends no more, and something of a lower priority may.
+            if self.injection.is_valid() {
+                pending = self.apic.pending();
+            }
         }
         let mut controls = boot::PRIMARY;
-        if self.apic.pending().is_some() {
+        if pending.is_some() {
             controls |= primary::INTERRUPT_WINDOW;
         }
         if self.apic.nmi_pending() {
@@ -28,14 +33,14 @@ impl<L: PmuLink> Vm<L> {
         controls
     }
 
-    /// An NMI before an interrupt (SDM vol. 3A, table 6-2).
-    fn choose(&mut self, state: &State) {
+    /// An NMI before the interrupt that pends (SDM vol. 3A, table 6-2).
+    fn choose(&mut self, state: &State, pending: Option<u8>) {
         let blocking = state.interruptibility & (interruptibility::STI | interruptibility::MOV_SS);
         let nmi_blocking = state.interruptibility & (interruptibility::NMI | interruptibility::SMI);
         if self.apic.nmi_pending() && blocking == 0 && nmi_blocking == 0 {
             self.apic.acknowledge_nmi();
             self.injection = Interruption::nmi();
-        } else if let Some(vector) = self.apic.pending()
+        } else if let Some(vector) = pending
             && blocking == 0
             && state.rflags & rflags::IF != 0
         {
@@ -46,15 +51,16 @@ impl<L: PmuLink> Vm<L> {
 
     /// Lets timers that have run out act, and arms the preemption timer for the next one.
     fn timers<V: Vcpu>(&mut self, vcpu: &mut V) {
-        if self.deadline().is_some() {
+        let mut deadline = self.deadline();
+        if deadline.is_some() {
             let now = vcpu.now();
             self.apic.tick(now);
             if self.delayed_pmi.is_some_and(|time| time <= now) {
                 self.delayed_pmi = None;
                 self.deliver_pmi();
             }
+            deadline = self.deadline();
         }
-        let deadline = self.deadline();
         self.timer.arm(vcpu, deadline);
     }
 

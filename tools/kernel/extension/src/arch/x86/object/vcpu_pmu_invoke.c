@@ -17,6 +17,8 @@
 #include <arch/object/vcpu_pmu_msr.h>
 #include <kernel/thread.h>
 
+#define PMU_WRITE_MSR_WORDS 2   /* arguments of X86VCPUPmuWriteMSR */
+
 /* Where a register of the context is. */
 typedef enum pmu_register_kind {
     PMU_REGISTER_NONE,
@@ -34,7 +36,7 @@ typedef struct pmu_register {
     uint64_t valid;     /* bits that may be set */
 } pmu_register_t;
 
-static pmu_register_t
+static inline pmu_register_t FORCE_INLINE
 find_register(vcpu_pmu_t *pmu, word_t msr)
 {
     pmu_geometry_t *g = &pmuGeometry;
@@ -185,7 +187,7 @@ get_geometry(word_t *buffer)
 exception_t
 decodePmuInvocation(word_t label, word_t length, vcpu_t *vcpu, word_t *buffer)
 {
-    word_t wanted = label == X86VCPUPmuGetGeometry ? 0 : label == X86VCPUPmuWriteMSR ? 2 : 1;
+    word_t wanted = label == X86VCPUPmuGetGeometry ? 0 : label == X86VCPUPmuWriteMSR ? PMU_WRITE_MSR_WORDS : 1;
     exception_t status = EXCEPTION_NONE;
     if (length < wanted) {
         userError("VCPU PMU: truncated message.");
@@ -210,6 +212,27 @@ decodePmuInvocation(word_t label, word_t length, vcpu_t *vcpu, word_t *buffer)
         setThreadState(NODE_STATE(ksCurThread), ThreadState_Restart);
     }
     return status;
+}
+
+bool_t
+pmu_fast_invocation(cap_t cap, word_t label, word_t length)
+{
+    tcb_t *thread = NODE_STATE(ksCurThread);
+    word_t msr = getRegister(thread, msgRegisters[0]);
+    uint64_t value = getRegister(thread, msgRegisters[1]);
+    vcpu_t *vcpu;
+    pmu_register_t reg;
+    if (cap_get_capType(cap) != cap_vcpu_cap || !cap_vcpu_cap_get_capVCPUPmu(cap) ||
+            label != X86VCPUPmuWriteMSR || length < PMU_WRITE_MSR_WORDS) {
+        return false;
+    }
+    vcpu = VCPU_PTR(cap_vcpu_cap_get_capVCPUPtr(cap));
+    reg = find_register(&vcpu->pmu, msr);
+    if (reg.kind == PMU_REGISTER_NONE || (value & ~reg.valid)) {
+        return false;
+    }
+    write_register(vcpu, reg, msr, value);
+    return true;
 }
 
 #endif /* CONFIG_VTX */

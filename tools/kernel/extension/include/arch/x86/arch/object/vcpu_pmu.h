@@ -27,7 +27,7 @@
 
 /* Results of X86VCPUPmuGetGeometry: CPUID leaf 0xA, IA32_PERF_CAPABILITIES, flags. */
 #define PMU_GEOMETRY_WORDS  6
-#define PMU_FLAG_SAVE_GLOBAL_CTRL 1     /* VM exits can save IA32_PERF_GLOBAL_CTRL */
+#define PMU_FLAG_SAVE_GLOBAL_CTRL 1     /* direct mode opens IA32_PERF_GLOBAL_CTRL */
 #define PMU_FLAG_USABLE           2     /* modes other than off are accepted */
 
 /* The message register of VMEnter that says what the VMM completed for the guest, and its bits. */
@@ -88,6 +88,12 @@ void pmu_completed(struct vcpu *vcpu, word_t what);
 void pmu_interrupt(void);
 void pmu_deliver(struct vcpu *vcpu);
 exception_t decodePmuInvocation(word_t label, word_t length, struct vcpu *vcpu, word_t *buffer);
+
+/*
+ * Does the current thread's invocation of `cap` if it is a X86VCPUPmuWriteMSR that nothing speaks against, with its
+ * arguments in the thread's registers. False: nothing has been done, and the slow path finds out why.
+ */
+bool_t pmu_fast_invocation(cap_t cap, word_t label, word_t length);
 
 /* Status bits whose counter raises a PMI on overflow. */
 uint64_t pmu_interrupting(vcpu_pmu_t *pmu);
