@@ -127,16 +127,15 @@ fn is_valid(geometry: &Geometry, registers: &Registers) -> bool {
         value & !mask == 0
     });
     let fixed_counters = u64::from(geometry.fixed_counters());
-    let global_control = if geometry.has_global() {
-        registers.global_control & !geometry.counter_bits() == 0
+    let global = if geometry.has_global() {
+        (registers.global_control | registers.status) & !geometry.counter_bits() == 0
     } else {
-        registers.global_control == geometry.reset_global_control()
+        registers.global_control == geometry.reset_global_control() && registers.status == 0
     };
     selectors
         && general
         && fixed
-        && global_control
-        && registers.status & !geometry.counter_bits() == 0
+        && global
         && registers.fixed_control.0 & !fixed_control_allowed(fixed_counters) == 0
 }
 

@@ -221,9 +221,9 @@ fn version_1_has_no_global_state() {
     let mut target = guest();
     assert_eq!(target.vpmu.restore(&mut target.port, &buffer), Ok(()));
     assert_eq!(target.port.get(IA32_PERF_GLOBAL_CTRL), 0xFF);
-    for value in [0, 0x7F, 0x1FF] {
+    for (word, value) in [(11, 0), (11, 0x7F), (11, 0x1FF), (12, 5)] {
         let mut bad = buffer;
-        bad[11] = value;
+        bad[word] = value;
         bad[CHECKSUM] = crc(&bad[..CHECKSUM]);
         let result = target.vpmu.restore(&mut target.port, &bad);
         assert_eq!(result, Err(SnapshotError::Reason(SnapshotReason::Reserved)));
