@@ -9,6 +9,7 @@ mod mends;
 mod modes;
 mod numbers;
 mod pmi;
+mod replies;
 
 use crate::guest;
 use crate::root::Root;
@@ -48,6 +49,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a spinning guest uses its time slice only", mends::time_slice),
     ("an unmapped page is gone at once", mends::unmapped),
     ("a mapping goes with its capability", mends::copy_deleted),
+    ("a reply lets the most urgent thread run", replies::order),
     ("a page is not mapped into no EPT", mends::map_without_ept),
     ("a deleted VCPU leaves nothing", mends::deleted),
     ("direct access does not exit and counts exactly", access::direct),
