@@ -69,7 +69,7 @@ const STEPS: &[Step] = &[
         shows: "the policy domain's instructions, image, state and stack; ten million messages",
         run: policy::figures,
     },
-    Step { name: "fuzz", shows: "the fuzz targets, a few seconds each", run: policy::fuzz_briefly },
+    Step { name: "fuzz", shows: "the fuzz targets, the same 50,000 inputs each time", run: policy::fuzz_briefly },
     Step {
         name: "protocol-bochs",
         shows: "the policy domain on the real kernel answers every request, in Bochs",

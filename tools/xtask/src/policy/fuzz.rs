@@ -20,8 +20,17 @@ pub struct Arguments {
 const TARGETS: [&str; 5] = ["decode", "step", "policy_binary", "policy_file", "snapshot"];
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
-/// Seconds for each target in `cargo xtask test`.
-const BRIEF: u32 = 5;
+/// When a target's run ends.
+#[derive(Clone, Copy)]
+enum End {
+    /// After this many seconds, from a random seed and the corpus that earlier runs found.
+    Seconds(u32),
+    /// After this many inputs, from a fixed seed and the committed corpus: the same inputs each time.
+    Inputs(u32),
+}
+
+/// What `cargo xtask test` runs: its outcome must not depend on chance.
+const BRIEF: End = End::Inputs(50_000);
 
 /// Coverage that libFuzzer reads: what cargo-fuzz passes, without the sanitizer.
 const FLAGS: &[&str] = &[
@@ -37,15 +46,17 @@ const FLAGS: &[&str] = &[
 /// Runs the targets one after the other; the corpus grows below the target folder.
 pub fn fuzz(arguments: &Arguments) -> Outcome {
     let programs = build()?;
-    for name in TARGETS.iter().filter(|name| arguments.target.as_deref().is_none_or(|only| only == **name)) {
-        fuzz_one(&programs, name, arguments.seconds)?;
-    }
-    Ok(())
+    let wanted = |name: &&&str| arguments.target.as_deref().is_none_or(|only| only == **name);
+    TARGETS
+        .iter()
+        .filter(wanted)
+        .try_for_each(|name| fuzz_one(&programs, name, End::Seconds(arguments.seconds)))
 }
 
-/// Every target for a few seconds.
+/// Every target with the same inputs each time.
 pub fn brief() -> Outcome {
-    fuzz(&Arguments { target: None, seconds: BRIEF })
+    let programs = build()?;
+    TARGETS.iter().try_for_each(|name| fuzz_one(&programs, name, BRIEF))
 }
 
 fn build() -> Outcome<PathBuf> {
@@ -60,9 +71,12 @@ fn build() -> Outcome<PathBuf> {
     Ok(folder.join(TRIPLE).join("release"))
 }
 
-fn fuzz_one(programs: &std::path::Path, name: &str, seconds: u32) -> Outcome {
+fn fuzz_one(programs: &std::path::Path, name: &str, end: End) -> Outcome {
     let found = output("fuzz-found")?.join(name);
-    let corpus = output("fuzz-corpus")?.join(name);
+    let corpus = match end {
+        End::Seconds(_) => output("fuzz-corpus")?.join(name),
+        End::Inputs(_) => emptied(output("fuzz-brief")?.join(name))?,
+    };
     for folder in [&found, &corpus] {
         std::fs::create_dir_all(folder)
             .map_err(|e| Failure::Environment(format!("{} cannot be created: {e}", folder.display())))?;
@@ -71,11 +85,11 @@ fn fuzz_one(programs: &std::path::Path, name: &str, seconds: u32) -> Outcome {
     let mut command = Command::new(programs.join(name));
     command.arg(&corpus).arg(root().join("tests/fuzz/corpus").join(name));
     command.arg(format!("-artifact_prefix={}/", found.display()));
-    command.args([
-        format!("-max_total_time={seconds}"),
-        "-max_len=4096".into(),
-        "-print_final_stats=1".into(),
-    ]);
+    match end {
+        End::Seconds(seconds) => command.arg(format!("-max_total_time={seconds}")),
+        End::Inputs(inputs) => command.args(["-seed=1".into(), format!("-runs={inputs}")]),
+    };
+    command.args(["-max_len=4096", "-print_final_stats=1"]);
     run_logged(&format!("fuzz target {name}"), &mut command, &log).map_err(|failure| {
         Failure::Check(format!("{failure}\nthe input that failed is in {}", found.display()))
     })?;
@@ -84,4 +98,14 @@ fn fuzz_one(programs: &std::path::Path, name: &str, seconds: u32) -> Outcome {
         |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map_or("?", str::trim).to_owned();
     println!("      {name}: {} inputs, none failed", stat("stat::number_of_executed_units:"));
     Ok(())
+}
+
+/// `folder` without what an earlier run left there.
+fn emptied(folder: PathBuf) -> Outcome<PathBuf> {
+    match std::fs::remove_dir_all(&folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::Environment(format!("{} cannot be emptied: {e}", folder.display())))
+        }
+        _ => Ok(folder),
+    }
 }
