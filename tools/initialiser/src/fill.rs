@@ -63,7 +63,7 @@ fn one<'a>(kernel: &mut Kernel<'_, 'a>, fill: &Fill<'_>, window: u64) -> Result<
     // SAFETY: the frame is mapped writable at `address`, nothing else uses the window, and `View::parse` made
     // sure that offset and data are inside the frame.
     unsafe { ptr::copy_nonoverlapping(fill.data.as_ptr(), to, fill.data.len()) };
-    // Deleting a capability that is not the frame's last leaves the frame mapped.
+    // Without the mend frame-copy-deleted the deletion alone would leave the frame mapped.
     ipc.page_unmap(window).map_err(&refused)?;
     ipc.cnode_delete(own(window)).map_err(&refused)
 }
