@@ -3,7 +3,7 @@
 #![no_std]
 
 mod console;
-mod link;
+pub mod link;
 mod regions;
 pub mod serial;
 mod vcpu;
@@ -12,14 +12,26 @@ use console::Console;
 use link::PolicyDomain;
 use pmu_api::Statistic;
 use vcpu::MicrokitVcpu;
-use vmm_core::{Vcpu, Vm, boot, elf};
+use vmm_core::seam::{Event, Recorder};
+use vmm_core::{PmuLink, Vcpu, Vm, boot, elf};
 
-/// Runs the guest until it stops and reports on the serial line; `trace` prints every exit.
-pub fn run(trace: bool) {
-    run_guest(&mut Console::new(trace));
+/// What is printed while the guest runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trace {
+    /// What the guest says.
+    Nothing,
+    /// Every exit.
+    Exits,
+    /// Every exit, and what crosses the VMM's seams (`vmm_core::seam`).
+    Seams,
 }
 
-fn run_guest(console: &mut Console) {
+/// Runs the guest until it stops and reports on the serial line; with what `trace` says.
+pub fn run(trace: Trace) {
+    run_guest(&mut Console::new(trace != Trace::Nothing), trace);
+}
+
+fn run_guest(console: &mut Console, trace: Trace) {
     let mut ram = regions::guest_ram();
     let memory = ram.bytes();
     if memory.len() < boot::LEAST_MEMORY {
@@ -32,14 +44,26 @@ fn run_guest(console: &mut Console) {
     };
     boot::write_tables(memory);
     let size = memory.len() as u64;
-    let mut vm = match Vm::new(PolicyDomain) {
+    let vcpu = MicrokitVcpu::new(ram);
+    if trace == Trace::Seams {
+        // Each has its own line.
+        let [mut vcpu_lines, mut link_lines] = [Console::new(false), Console::new(false)];
+        let vcpu = Recorder::new(vcpu, |event: &Event| vcpu_lines.line(format_args!("{event}")));
+        let link = Recorder::new(PolicyDomain, |event: &Event| link_lines.line(format_args!("{event}")));
+        run_vm(console, vcpu, link, entry, size);
+    } else {
+        run_vm(console, vcpu, PolicyDomain, entry, size);
+    }
+}
+
+fn run_vm<V: Vcpu, L: PmuLink>(console: &mut Console, mut vcpu: V, link: L, entry: u64, size: u64) {
+    let mut vm = match Vm::new(link) {
         Ok(vm) => vm,
         Err(error) => return console.line(format_args!("@stop code=2 no PMU: {error}")),
     };
-    let mut vcpu = MicrokitVcpu::new(ram);
-    let start = vcpu.now();
+    let start = vcpu::now();
     let stop = vm.run(&mut vcpu, console, entry, size);
-    let end = vcpu.now();
+    let end = vcpu::now();
     console.flush();
     console.line(format_args!("@time cycles={}", end.wrapping_sub(start)));
     if let Some(values) = regions::statistics() {

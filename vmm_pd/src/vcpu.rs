@@ -67,13 +67,18 @@ impl vmm_core::Vcpu for MicrokitVcpu {
     }
 
     fn now(&self) -> u64 {
-        // SAFETY: RDTSC changes nothing, and seL4 leaves CR4.TSD clear.
-        unsafe { core::arch::x86_64::_rdtsc() }
+        now()
     }
 
     fn read_memory(&self, address: u64, bytes: &mut [u8]) -> bool {
         self.ram.read(address, bytes)
     }
+}
+
+/// The time-stamp counter, in cycles.
+pub fn now() -> u64 {
+    // SAFETY: RDTSC changes nothing, and seL4 leaves CR4.TSD clear.
+    unsafe { core::arch::x86_64::_rdtsc() }
 }
 
 /// Bits 31:0.

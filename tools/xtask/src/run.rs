@@ -2,6 +2,7 @@
 
 mod lines;
 mod progress;
+pub mod replay;
 mod report;
 mod show;
 pub mod tests_of_guests;
@@ -9,7 +10,7 @@ pub mod tests_of_guests;
 use crate::image::freestanding::{Build, binaries};
 use crate::image::{self, Request};
 use crate::kernel::KernelConfig;
-use crate::machine::{Ended, Finished, bochs};
+use crate::machine::{Ended, Finished, bochs, kvm};
 use crate::policy;
 use crate::process::{Failure, Outcome};
 use crate::setup;
@@ -20,6 +21,7 @@ use report::Report;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use vmm_core::seam;
 
 /// What `cargo xtask run` takes.
 #[derive(clap::Args)]
@@ -33,7 +35,8 @@ pub struct Arguments {
     /// The policy [default: pmu_pd/policy/examples/single_tenant.toml]
     #[arg(long, value_name = "FILE.toml")]
     policy: Option<PathBuf>,
-    /// The machine: bochs is simulated, with VT-x and an exact PMU; qemu has neither and says so
+    /// The machine: bochs is simulated, with VT-x and an exact PMU; qemu has neither and says so, but replays
+    /// traces; kvm uses the host's, where it lets guests have both
     #[arg(long, value_enum, default_value = "bochs")]
     machine: Machine,
     /// The CPU model of the simulated machine, as `cargo xtask machine` takes it
@@ -54,6 +57,13 @@ pub struct Arguments {
     /// Write every exit as a line (slow)
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Write every exit with all that the VMM read and decided, for `--replay` (slower)
+    #[arg(long, value_name = "FILE", conflicts_with = "trace")]
+    record: Option<PathBuf>,
+    /// Replay what `--record` wrote through the VMM's logic and the policy domain, and report the first difference (needs
+    /// `--machine qemu` and the policy of the recording)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "trace", "record", "json"])]
+    replay: Option<PathBuf>,
     /// Stop the guest after this many seconds
     #[arg(long, value_name = "S", default_value_t = 120)]
     timeout: u64,
@@ -98,6 +108,8 @@ enum Machine {
     Bochs,
     /// QEMU without acceleration
     Qemu,
+    /// QEMU with the host's VT-x and PMU
+    Kvm,
 }
 
 /// The guests of this project; each is a binary of the package `guest`.
@@ -115,7 +127,16 @@ const BROKEN: [&str; 2] = ["panicked at", "monitor: "];
 
 /// Runs a guest and shows what came of it.
 pub fn run(arguments: &Arguments) -> Outcome {
+    if let (Machine::Kvm, Some(missing)) = (arguments.machine, kvm::missing()) {
+        return Err(Failure::Environment(missing));
+    }
     setup::setup()?;
+    if let Some(trace) = &arguments.replay {
+        if arguments.machine != Machine::Qemu {
+            return Err(Failure::Environment("a trace is replayed in QEMU: add `--machine qemu`".to_owned()));
+        }
+        return replay::run(trace, arguments);
+    }
     let folder = output("run")?;
     let progress = Progress::start();
     let inputs = folder.join("inputs");
@@ -127,7 +148,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     progress.say("guest");
     put_guest(&arguments.guest, &inputs.join("guest.elf"))?;
     progress.say("kernel, protection domains, image");
-    let system = system(arguments.trace.is_some(), &inputs)?;
+    let system = system(arguments, &inputs)?;
     let out = folder.join(config.name());
     let mut request = Request::new(config, &system, &out);
     request.search.push(inputs);
@@ -143,32 +164,34 @@ pub fn run(arguments: &Arguments) -> Outcome {
             machine.sentinels = sentinels();
             machine.run(|line| progress.line(line))?
         }
-        Machine::Qemu => {
+        Machine::Qemu | Machine::Kvm => {
             progress.say("QEMU");
             let mut machine = image.in_qemu(&folder.join("qemu"));
+            machine.kvm = arguments.machine == Machine::Kvm;
             machine.time_limit = Duration::from_secs(arguments.timeout);
             machine.sentinels = sentinels();
             machine.run(|line| progress.line(line))?
         }
     };
     progress.end();
-    if let Some(file) = &arguments.trace {
+    if let Some(file) = arguments.trace.as_ref().or(arguments.record.as_ref()) {
         write_trace(&finished, file)?;
     }
     conclude(arguments, config, &finished)
 }
 
 /// The system description; one in `folder` with the VMM that prints every exit, for a trace.
-fn system(trace: bool, folder: &Path) -> Outcome<PathBuf> {
+fn system(arguments: &Arguments, folder: &Path) -> Outcome<PathBuf> {
     let file = root().join("system.xml");
-    if !trace {
-        return Ok(file);
-    }
+    let vmm = match (&arguments.trace, &arguments.record) {
+        (None, None) => return Ok(file),
+        (Some(_), _) => "\"vmm_pd_trace.elf\"",
+        (None, Some(_)) => "\"vmm_pd_record.elf\"",
+    };
     let text = fs::read_to_string(&file)
         .map_err(|e| Failure::Environment(format!("{} cannot be read: {e}", file.display())))?;
     let traced = folder.join("system.xml");
-    fs::write(&traced, text.replace("\"vmm_pd.elf\"", "\"vmm_pd_trace.elf\""))
-        .map_err(|e| unwritable(&traced, &e))?;
+    fs::write(&traced, text.replace("\"vmm_pd.elf\"", vmm)).map_err(|e| unwritable(&traced, &e))?;
     Ok(traced)
 }
 
@@ -240,7 +263,10 @@ const GUEST_RAM: usize = 0x100_0000;
 const GUEST_IMAGE: usize = 0x10_0000;
 
 fn write_trace(finished: &Finished, file: &Path) -> Outcome {
-    let lines: Vec<&str> = finished.serial.lines().filter(|line| line.starts_with("@trace ")).collect();
+    let of_trace = |line: &&str| line.starts_with("@trace ") || line.starts_with(seam::PREFIX);
+    // A run that is stopped can end within a line.
+    let complete = finished.serial.rsplit_once('\n').map_or("", |(complete, _)| complete);
+    let lines: Vec<&str> = complete.lines().filter(of_trace).collect();
     fs::write(file, lines.join("\n") + "\n").map_err(|e| unwritable(file, &e))
 }
 

@@ -76,6 +76,16 @@ const STEPS: &[Step] = &[
         run: policy::in_bochs,
     },
     Step {
+        name: "protocol-qemu",
+        shows: "the policy domain answers a million random messages over real calls, in QEMU",
+        run: crate::run::replay::messages,
+    },
+    Step {
+        name: "replay-qemu",
+        shows: "a recorded trace replays through both domains' logic over real calls, in QEMU",
+        run: crate::run::replay::committed,
+    },
+    Step {
         name: "guests",
         shows: "every guest counts exactly on seL4, in Bochs",
         run: crate::run::tests_of_guests::guests,

@@ -165,6 +165,8 @@ pub mod reason {
     pub const COUNT: usize = 70;
     /// `VMEnter`'s reason when VMLAUNCH or VMRESUME itself fails.
     pub const ENTRY_REFUSED: u32 = u32::MAX;
+    /// Triple fault.
+    pub const TRIPLE_FAULT: u32 = 2;
     /// WRMSR.
     pub const WRMSR: u32 = 32;
 
@@ -173,7 +175,7 @@ pub mod reason {
         match reason {
             0 => "exception-or-nmi",
             1 => "pmi",
-            2 => "triple-fault",
+            TRIPLE_FAULT => "triple-fault",
             3 => "init",
             4 => "sipi",
             7 => "interrupt-window",
@@ -215,7 +217,7 @@ impl RawExit {
         match self.reason {
             0 => VmExit::ExceptionOrNmi,
             1 => VmExit::ExternalInterrupt { vector: byte },
-            2 => VmExit::TripleFault,
+            reason::TRIPLE_FAULT => VmExit::TripleFault,
             3 => VmExit::InitSignal,
             4 => VmExit::StartupIpi,
             7 => VmExit::InterruptWindow,

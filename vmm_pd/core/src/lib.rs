@@ -21,6 +21,7 @@ pub mod paging;
 pub mod pmu;
 pub mod registers;
 pub mod report;
+pub mod seam;
 pub mod trace;
 pub mod uart;
 pub mod vcpu;

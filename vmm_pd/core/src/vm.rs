@@ -100,6 +100,11 @@ impl<L: PmuLink> Vm<L> {
         &self.configuration
     }
 
+    /// Calls to the policy domain.
+    pub const fn calls(&self) -> u64 {
+        self.pmu.calls()
+    }
+
     /// What was counted, and why the guest stopped.
     pub const fn report(&self, stop: StopReason) -> Report<'_> {
         Report {
@@ -236,4 +241,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

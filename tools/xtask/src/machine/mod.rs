@@ -17,6 +17,7 @@ pub mod bochs;
 mod checks;
 pub mod iso;
 mod kernels;
+pub mod kvm;
 mod linux;
 pub mod qemu;
 mod selftest;

@@ -1,4 +1,5 @@
-//! QEMU without acceleration: the same kernels and protection domains, fast, without VT-x and without PMU.
+//! QEMU: without acceleration the same kernels and protection domains, fast, without VT-x and without PMU; with KVM
+//! the host's VT-x and PMU.
 
 use super::supervise::{self, Ended, Finished, Folder, Stop, Watch, read_log, tail, tied};
 use crate::process::{Failure, Outcome};
@@ -18,6 +19,8 @@ pub struct Machine {
     pub kernel: PathBuf,
     /// Its only module.
     pub module: Option<PathBuf>,
+    /// Whether the host's processor runs it, by KVM.
+    pub kvm: bool,
     /// Guest memory, in MiB.
     pub memory_mib: u32,
     /// The run ends with the first serial line that contains one of these.
@@ -33,6 +36,7 @@ impl Machine {
             folder: folder.to_owned(),
             kernel: kernel.to_owned(),
             module: module.map(Path::to_owned),
+            kvm: false,
             memory_mib: 512,
             sentinels: Vec::new(),
             time_limit: Duration::from_secs(60),
@@ -50,7 +54,8 @@ impl Machine {
         let folder = Folder::claim(&self.folder, &logs)?;
         let [serial, console] = logs.map(|name| folder.file(name));
         let mut command = tied(PROGRAM, &[]);
-        command.args(["-machine", "q35,accel=tcg", "-cpu", "Nehalem,+fsgsbase", "-display", "none"]);
+        let (accelerator, cpu) = if self.kvm { ("kvm", "host,+pmu") } else { ("tcg", "Nehalem,+fsgsbase") };
+        command.args(["-machine", "q35", "-accel", accelerator, "-cpu", cpu, "-display", "none"]);
         command.args(["-nodefaults", "-no-reboot", "-device", DEBUG_EXIT_PORT]);
         command.arg("-m").arg(self.memory_mib.to_string());
         let mut file = std::ffi::OsString::from("file:");

@@ -79,6 +79,7 @@ impl Report {
         let machine = match arguments.machine {
             Machine::Bochs => format!("bochs {}", arguments.model),
             Machine::Qemu => "qemu".to_owned(),
+            Machine::Kvm => "kvm".to_owned(),
         };
         let kernel = format!("seL4 5.0.0 {}", config.name());
         let mut report =

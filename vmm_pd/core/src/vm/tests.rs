@@ -1,6 +1,6 @@
 //! The VMM with a virtual CPU that plays back exits, and a policy domain behind encoded messages.
 
-mod double;
+pub mod double;
 mod exits;
 mod interrupts;
 mod memory;

@@ -1,0 +1,143 @@
+//! What crosses the two seams of the VMM, [`Vcpu`](crate::Vcpu) and [`PmuLink`](crate::PmuLink), recorded and replayed.
+//!
+//! An event is a kind and words. As a line it is `@seam KIND WORD ...`, the words in hexadecimal; in memory it is a
+//! header word (kind in bits 7:0, number of words in bits 15:8) and its words. The words of each kind:
+//!
+//! | kind | words |
+//! |---|---|
+//! | enter | RIP, primary controls, injection, flags (bit 0: completed, bit 1: registers), 15 registers if bit 1 |
+//! | exit | reason, qualification, instruction length, guest-physical address, RIP, RFLAGS, interruptibility, CR3, injection, 15 registers |
+//! | notified | RIP, injection |
+//! | read, write | VMCS field, value |
+//! | now | cycles |
+//! | memory | address, length in bytes, 1 if it is RAM, then the bytes in words |
+//! | call, reply | label, words of the message |
+//! | gone | - |
+
+mod record;
+mod replay;
+#[cfg(test)]
+mod tests;
+
+pub use record::Recorder;
+pub use replay::{Difference, ReplayLink, Tape};
+
+use crate::registers::REGISTERS;
+use crate::vcpu::Entry;
+use core::fmt;
+use heapless::Vec;
+use pmu_api::Message;
+
+/// The most words of an event: those of an exit.
+pub const LONGEST: usize = 9 + REGISTERS;
+
+/// How the line of an event begins.
+pub const PREFIX: &str = "@seam ";
+
+/// What kind of event it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// VM entry.
+    Enter = 1,
+    /// VM exit.
+    Exit,
+    /// VM entry returned for a notification.
+    Notified,
+    /// A VMCS field is read.
+    Read,
+    /// A VMCS field is written.
+    Write,
+    /// The time is read.
+    Now,
+    /// Guest memory is read.
+    Memory,
+    /// A request to the policy domain.
+    Call,
+    /// Its reply.
+    Reply,
+    /// It cannot be called any more.
+    Gone,
+}
+
+impl Kind {
+    const ALL: [(Self, &'static str); 10] = [
+        (Self::Enter, "enter"),
+        (Self::Exit, "exit"),
+        (Self::Notified, "notified"),
+        (Self::Read, "read"),
+        (Self::Write, "write"),
+        (Self::Now, "now"),
+        (Self::Memory, "memory"),
+        (Self::Call, "call"),
+        (Self::Reply, "reply"),
+        (Self::Gone, "gone"),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+}
+
+/// Something that crossed a seam.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// What.
+    pub kind: Kind,
+    words: Vec<u64, LONGEST>,
+}
+
+impl Event {
+    /// An event; words beyond [`LONGEST`] are left out.
+    pub fn new(kind: Kind, words: impl IntoIterator<Item = u64>) -> Self {
+        Self { kind, words: words.into_iter().take(LONGEST).collect() }
+    }
+
+    /// Its words.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// The event of a line that begins with [`PREFIX`]; [`None`] if it is none.
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut parts = line.strip_prefix(PREFIX)?.split(' ');
+        let name = parts.next()?;
+        let (kind, _) = Kind::ALL.into_iter().find(|(_, known)| *known == name)?;
+        let mut words = Vec::new();
+        for part in parts {
+            words.push(u64::from_str_radix(part, 16).ok()?).ok()?;
+        }
+        Some(Self { kind, words })
+    }
+
+    /// The header word of its form in memory.
+    pub fn header(&self) -> u64 {
+        self.kind as u64 | (self.words.len() as u64) << 8
+    }
+
+    /// The first event in `memory`, and what follows it.
+    pub fn decode(memory: &[u64]) -> Option<(Self, &[u64])> {
+        let (header, rest) = memory.split_first()?;
+        let (kind, _) = Kind::ALL.into_iter().find(|(kind, _)| *kind as u64 == header & 0xff)?;
+        let (words, rest) = rest.split_at_checked(usize::try_from(header >> 8).ok()?)?;
+        Some((Self { kind, words: Vec::from_slice(words).ok()? }, rest))
+    }
+
+    fn entry(entry: &Entry) -> Self {
+        let flags = u64::from(entry.completed) | u64::from(entry.registers.is_some()) << 1;
+        let words = [entry.rip, entry.primary_controls, u64::from(entry.injection.0), flags];
+        let registers = entry.registers.into_iter().flat_map(|registers| registers.0);
+        Self::new(Kind::Enter, words.into_iter().chain(registers))
+    }
+
+    fn message(kind: Kind, message: &Message) -> Self {
+        Self::new(kind, [message.label()].into_iter().chain(message.words().iter().copied()))
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}", self.kind.name())?;
+        self.words.iter().try_for_each(|word| write!(f, " {word:x}"))
+    }
+}

@@ -1,0 +1,13 @@
+//! The virtual machine monitor that prints every exit and what crosses its seams, for a replay.
+
+#![no_std]
+#![no_main]
+
+use sel4_microkit::{Handler, NullHandler, protection_domain};
+
+/// Runs the guest, then waits for ever: a guest does not run twice.
+#[protection_domain(stack_size = 0x8000)]
+fn init() -> impl Handler {
+    vmm_pd::run(vmm_pd::Trace::Seams);
+    NullHandler::new()
+}
