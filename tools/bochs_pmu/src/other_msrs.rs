@@ -1,6 +1,8 @@
 //! The MSRs outside the PMU that stock Linux touches and Bochs does not have (SDM vol. 4, tables 2-2, 2-25).
 //!
-//! Every other MSR faults, unless Bochs itself has it.
+//! Every other MSR faults, unless Bochs itself has it. That includes two that Linux probes and expects to fault:
+//! 0x492, IA32_VMX_PROCBASED_CTLS3, which exists only with tertiary controls (SDM vol. 3D, A.3.4), and 0x66A, which
+//! the SDM does not define for these processors.
 #![forbid(unsafe_code)]
 
 use crate::frequency::Frequency;
