@@ -10,9 +10,12 @@ codes! {
         PolicyInvalid = 1,
         /// The policy names no VM for this channel.
         NoVm = 2,
-        /// The policy wants more counters or a later version than the hardware has.
+        /// The policy wants more counters or a later version than the hardware can give. Hardware of PMU version 1 can give
+        /// version 0 alone, no counters: without IA32_PERF_GLOBAL_CTRL they could not be kept to the guest.
         Geometry = 3,
-        /// The hardware cannot be mediated: PMU version below 2, or no IA32_PERF_GLOBAL_CTRL in exit controls.
+        /// There is no PMU, or the kernel gives it to no VM (the bundled kernel: versions other than 4 and 5, no
+        /// full-width writes, no IA32_PERF_GLOBAL_CTRL in entry and exit controls), or a counter's width is none that
+        /// the SDM allows.
         Hardware = 4,
         /// There is no VCPU capability with the PMU right for this channel, or the kernel refused it.
         Authority = 5,

@@ -111,18 +111,17 @@ impl Hardware {
         if usable { Ok(hardware) } else { Err(UnavailableReason::Hardware) }
     }
 
-    /// The guest's geometry for `wanted`.
+    /// The guest's geometry for `wanted`: at most the hardware's, and version 0 on hardware of version 1.
     ///
     /// # Errors
-    /// [`UnavailableReason::Geometry`] if it is more than this hardware has.
+    /// [`UnavailableReason::Geometry`] if it is more than this hardware can give.
     pub fn geometry(&self, wanted: Wanted) -> Result<Geometry, UnavailableReason> {
         if wanted.tsx && !self.selects_transactions {
             return Err(UnavailableReason::Geometry);
         }
-        let version = wanted.version.unwrap_or(self.version.min(MAX_VERSION));
+        let version = wanted.version.unwrap_or(self.latest_guest_version());
         let general = wanted.general.unwrap_or(self.general.min(MAX_GENERAL));
-        if version > self.version.min(MAX_VERSION) || general > self.general.min(MAX_GENERAL) || general == 0
-        {
+        if version > self.latest_guest_version() || general > self.general.min(MAX_GENERAL) || general == 0 {
             return Err(UnavailableReason::Geometry);
         }
         // Before version 5 the guest can only be told a count (20.2.5.2).
@@ -146,6 +145,16 @@ impl Hardware {
             full_width_writes: self.full_width_writes && version > 0,
             tsx: wanted.tsx,
         })
+    }
+
+    /// The latest version that a guest may have. On hardware of version 1 that is 0, no counters: it has no
+    /// IA32_PERF_GLOBAL_CTRL (20.2.2), by which VM entry and exit make the counters run for the guest alone.
+    const fn latest_guest_version(&self) -> u8 {
+        match self.version {
+            0..leaf_a::GLOBAL_VERSION => 0,
+            leaf_a::GLOBAL_VERSION..=MAX_VERSION => self.version,
+            _ => MAX_VERSION,
+        }
     }
 
     /// Whether a guest of this geometry may use the data registers without a VM exit: it has global registers and

@@ -1,8 +1,9 @@
 //! Guest geometries on hardware of versions 1 to 5, CPUID leaf 0xA, what is direct.
 
 use crate::common::{Bench, FakePort, allow_all, filter, hardware, ice_lake, policy, version};
-use pmu_api::{Direct, Mode, UnavailableReason};
+use pmu_api::{Direct, Mode, Privilege, UnavailableReason};
 use pmu_core::geometry::{Hardware, Wanted};
+use pmu_core::vpmu::Trouble;
 use pmu_core::{KernelMode, RawGeometry, Vpmu};
 
 const DATA: Direct = Direct::LEGACY_COUNTERS
@@ -18,14 +19,16 @@ fn kernel_mode(raw: RawGeometry, mode: Mode, wanted: Wanted) -> KernelMode {
     port.mode.unwrap()
 }
 
-/// 20.2: a guest's version is at most the hardware's; each smaller one is possible.
+/// 20.2: a guest's version is at most the hardware's; each smaller one is possible. Version 1 has no
+/// IA32_PERF_GLOBAL_CTRL (20.2.2), so that its counters would count the host as well: a guest gets none of them.
 #[test]
 fn every_version_up_to_the_hardwares() {
     for hardware_version in 1..=6 {
         let raw = hardware(hardware_version, 8, if hardware_version >= 2 { 4 } else { 0 });
+        let latest = if hardware_version == 1 { 0 } else { hardware_version };
         for guest_version in 0..=5_u8 {
             let result = Vpmu::new(&raw, &policy(Mode::Emulated, version(guest_version), allow_all()));
-            if u32::from(guest_version) > hardware_version {
+            if u32::from(guest_version) > latest {
                 assert_eq!(result.err(), Some(UnavailableReason::Geometry));
                 continue;
             }
@@ -216,7 +219,7 @@ fn direct_access_needs_the_hardwares_geometry() {
     }
     assert_eq!(kernel_mode(hardware(3, 4, 3), Mode::Mediated, version(2)), KernelMode::Direct);
     assert_eq!(kernel_mode(hardware(2, 4, 3), Mode::Mediated, Wanted::default()), KernelMode::Direct);
-    assert_eq!(kernel_mode(hardware(1, 4, 0), Mode::Mediated, Wanted::default()), KernelMode::Trapped);
+    assert_eq!(kernel_mode(hardware(1, 4, 0), Mode::Mediated, Wanted::default()), KernelMode::Off);
     // More counters than a vPMU has.
     assert_eq!(kernel_mode(hardware(5, 10, 4), Mode::Mediated, Wanted::default()), KernelMode::Trapped);
     // Without exit control 30, IA32_PERF_GLOBAL_CTRL cannot be direct.
@@ -272,10 +275,21 @@ fn version_1_guests_run_with_global_control_set() {
     assert_eq!(bench.port.get(0x38F), 0xFF);
 }
 
-/// Hardware of version 1 has no global registers to touch.
+/// On hardware of version 1 nothing can count in any mode, and the guest is told so by CPUID; its global registers,
+/// which do not exist, are left alone.
 #[test]
-fn version_1_hardware_is_left_alone() {
-    let bench = Bench::with(hardware(1, 4, 0), &policy(Mode::Emulated, Wanted::default(), allow_all()));
-    assert!(!bench.port.registers.keys().any(|msr| (0x309..=0x392).contains(msr)));
-    assert_eq!(bench.port.registers.len(), 8);
+fn version_1_hardware_counts_for_nobody() {
+    for mode in [Mode::Mediated, Mode::Emulated, Mode::Passthrough] {
+        let Bench { vpmu, mut port } =
+            Bench::with(hardware(1, 4, 0), &policy(mode, Wanted::default(), allow_all()));
+        assert_eq!(vpmu.configuration().leaf_a, [0; 4], "{mode:?}");
+        assert_eq!(port.mode, Some(KernelMode::Off));
+        let written: Vec<u32> = port.registers.keys().copied().collect();
+        assert!(
+            written.iter().all(|msr| (0x186..0x18A).contains(msr) || (0x4C1..0x4C5).contains(msr)),
+            "{written:x?}"
+        );
+        assert!(port.registers.values().all(|value| *value == 0));
+        assert_eq!(vpmu.rdpmc(&mut port, 0, Privilege::new(0, true, true)), Err(Trouble::Fault));
+    }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::cast_possible_truncation)] // small numbers of our own
 
 mod common;
+mod control;
+mod counters;
 mod domain;
 mod filter;
 mod geometry;
@@ -10,5 +12,5 @@ mod manager;
 mod oracle;
 mod pmi;
 mod policy_binary;
+mod presence;
 mod snapshot;
-mod validity;

@@ -217,7 +217,8 @@ fn setup() -> impl Strategy<Value = Setup> {
     let list = list.prop_map(|(deny, events, fixed)| List { deny, events, fixed });
     (1..=5_u32, 1..=8_u32, 0..=4_u32, any::<bool>(), any::<bool>(), any::<[u8; 3]>(), list).prop_map(
         |(hardware_version, hardware_general, hardware_fixed, full_width, tsx, random, list)| {
-            let version = random[0] % (hardware_version as u8 + 1);
+            let versions = if hardware_version == 1 { 1 } else { hardware_version as u8 + 1 };
+            let version = random[0] % versions;
             let hardware_fixed = if hardware_version >= 2 { hardware_fixed } else { 0 };
             Setup {
                 hardware_version,
