@@ -1,10 +1,12 @@
 //! `test`: every test of the project, as named steps.
 
+mod lanes;
+
 use crate::image::{refusals, system_tests};
 use crate::process::{Failure, Outcome, run};
 use crate::workspace::cargo;
 use crate::{check, kernel_tests, machine, policy, setup, spec};
-use std::time::Instant;
+use lanes::Lane;
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
@@ -12,95 +14,124 @@ pub struct Arguments {
     /// Run only the steps whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Run this step alone, with its output as it comes
+    #[arg(long, value_name = "NAME", conflicts_with = "only")]
+    step: Option<String>,
     /// List the steps and stop
     #[arg(long)]
     list: bool,
 }
 
-/// One part of the test run: a name, what it shows, and the code that fails if that is not so.
+/// One part of the test run: a name, what it shows, where it runs, and the code that fails if that is not so.
 struct Step {
     name: &'static str,
     shows: &'static str,
+    lane: Lane,
     run: fn() -> Outcome,
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "setup", shows: "every tool is installed", run: setup::setup },
-    Step { name: "check", shows: "format, lints, documentation, dependency rules", run: check::check },
-    Step { name: "host", shows: "unit and property tests on the host", run: host },
+    Step { name: "setup", lane: Lane::First, shows: "every tool is installed", run: setup::setup },
+    Step {
+        name: "check",
+        lane: Lane::Host,
+        shows: "format, lints, documentation, dependency rules",
+        run: check::check,
+    },
+    Step { name: "host", lane: Lane::Host, shows: "unit and property tests on the host", run: host },
     Step {
         name: "spec",
+        lane: Lane::Host,
         shows: "the specification's proofs, and that pmu_core does what it says",
         run: spec::quick,
     },
     Step {
         name: "machine-selftest",
+        lane: Lane::Machine,
         shows: "the simulated machine follows the SDM's rules, and runs are repeatable",
         run: machine::run_selftest,
     },
     Step {
         name: "machine-linux",
+        lane: Lane::Machine,
         shows: "stock Debian Linux counts exactly on the simulated machine",
         run: machine::run_linux,
     },
     Step {
         name: "image-refusals",
+        lane: Lane::Host,
         shows: "a wrong system description is refused with file, line and reason",
         run: refusals::refused,
     },
     Step {
         name: "kernel-build",
+        lane: Lane::Machine,
         shows: "the kernel's build is reproducible and small, and user level has its numbers",
         run: kernel_tests::kernel_build,
     },
     Step {
         name: "kernel-bochs",
+        lane: Lane::Machine,
         shows: "the kernel and its PMU extension, by a root task in Bochs, with early and late PMIs",
         run: kernel_tests::in_bochs,
     },
-    Step { name: "system-qemu", shows: "images of protection domains, in QEMU", run: system_tests::in_qemu },
+    Step {
+        name: "system-qemu",
+        lane: Lane::Machine,
+        shows: "images of protection domains, in QEMU",
+        run: system_tests::in_qemu,
+    },
     Step {
         name: "system-bochs",
+        lane: Lane::Machine,
         shows: "images of protection domains and guests, in Bochs",
         run: system_tests::in_bochs,
     },
     Step {
         name: "policy-figures",
+        lane: Lane::Host,
         shows: "the policy domain's instructions, image, state and stack; ten million messages",
         run: policy::figures,
     },
     Step {
         name: "fuzz",
+        lane: Lane::Host,
         shows: "the fuzz targets, the same 50,000 inputs each time",
         run: policy::fuzz_briefly,
     },
     Step {
         name: "protocol-bochs",
+        lane: Lane::Machine,
         shows: "the policy domain on the real kernel answers every request, in Bochs",
         run: policy::in_bochs,
     },
     Step {
         name: "protocol-qemu",
+        lane: Lane::Machine,
         shows: "the policy domain answers a million random messages over real calls, in QEMU",
         run: crate::run::replay::messages,
     },
     Step {
         name: "replay-qemu",
+        lane: Lane::Machine,
         shows: "a recorded trace replays through both domains' logic over real calls, in QEMU",
         run: crate::run::replay::committed,
     },
     Step {
         name: "guests",
+        lane: Lane::Machine,
         shows: "every guest counts exactly on seL4, in Bochs",
         run: crate::run::tests_of_guests::guests,
     },
     Step {
         name: "two-vms",
+        lane: Lane::Machine,
         shows: "a guest counts exactly beside a hostile one, in Bochs",
         run: crate::run::tests_of_guests::two_vms,
     },
     Step {
         name: "policy-dies",
+        lane: Lane::Machine,
         shows: "a dying policy domain stops the guest that calls it, and nobody else, in Bochs",
         run: crate::run::tests_of_guests::policy_domain_dies,
     },
@@ -112,33 +143,28 @@ fn host() -> Outcome {
 
 /// Runs the steps; all run even when one fails, and the last line counts them.
 pub fn test(arguments: &Arguments) -> Outcome {
+    if let Some(name) = &arguments.step {
+        let step = STEPS.iter().find(|step| step.name == name.as_str()).ok_or_else(no_step)?;
+        return (step.run)();
+    }
     let wanted = |s: &&Step| arguments.only.as_deref().is_none_or(|text| s.name.contains(text));
     let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
     if steps.is_empty() {
-        return Err(Failure::Environment(
-            "no step has that name; `cargo xtask test --list` names them".into(),
-        ));
+        return Err(no_step());
     }
     if arguments.list {
-        steps.iter().for_each(|s| println!("{:12} {}", s.name, s.shows));
+        steps.iter().for_each(|s| println!("{:16} {}", s.name, s.shows));
         return Ok(());
     }
-    let mut failed = Vec::new();
-    for (i, step) in steps.iter().enumerate() {
-        println!("[{}/{}] {}: {}", i + 1, steps.len(), step.name, step.shows);
-        let start = Instant::now();
-        match (step.run)() {
-            Ok(()) => println!("      ok, {:.0} s", start.elapsed().as_secs_f64()),
-            Err(failure) => {
-                println!("      FAILED, {:.0} s: {failure}", start.elapsed().as_secs_f64());
-                failed.push(step.name);
-            }
-        }
-    }
+    let failed = lanes::run(&steps)?;
     println!("{} passed, {} failed", steps.len() - failed.len(), failed.len());
     if failed.is_empty() {
         Ok(())
     } else {
         Err(Failure::Check(format!("failed steps: {}", failed.join(", "))))
     }
+}
+
+fn no_step() -> Failure {
+    Failure::Environment("no step has that name; `cargo xtask test --list` names them".into())
 }
