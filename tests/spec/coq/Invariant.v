@@ -7,9 +7,13 @@ Open Scope N_scope.
 Section Invariant.
 Variable H : geometry.
 
+(** Every approved pair is what the present policy and geometry decide. *)
+Definition pairs_ok (m : vm) : Prop :=
+  Forall (fun '(n, x, h) => decide (geo m) (pol m) n x = Some h) (approved m).
 Definition vm_ok (m : vm) : Prop :=
   (gp_count (geo m) <= gp_count H)%nat /\ (fx_count (geo m) <= fx_count H)%nat
-  /\ gp_width (geo m) = gp_width H /\ fx_width (geo m) = fx_width H /\ (direct m = true -> same_data H (geo m)).
+  /\ gp_width (geo m) = gp_width H /\ fx_width (geo m) = fx_width H /\ (direct m = true -> same_data H (geo m))
+  /\ pairs_ok m.
 Definition valid (s : machine) (v : nat) : Prop := (v < length (vms s))%nat.
 
 Record inv (s : machine) : Prop := {
@@ -59,9 +63,10 @@ Proof.
 Qed.
 
 Lemma get_take s v : valid s v -> geo (get (take s) v) = geo (get s v) /\ direct (get (take s) v) = direct (get s v)
-  /\ pol (get (take s) v) = pol (get s v) /\ saved (get (take s) v) = saved (get s v).
+  /\ pol (get (take s) v) = pol (get s v) /\ saved (get (take s) v) = saved (get s v)
+  /\ approved (get (take s) v) = approved (get s v).
 Proof.
-  intros V. unfold take. destruct (owner s) as [o |]; auto. unfold get; cbn [vms].
+  intros V. unfold take. destruct (owner s) as [o |]; auto 10. unfold get; cbn [vms].
   destruct (Nat.eq_dec o v) as [<- | D]; [rewrite put_nth_same | rewrite put_nth_other]; auto.
 Qed.
 Lemma valid_take s v : valid (take s) v <-> valid s v.
@@ -71,7 +76,7 @@ Proof. unfold take. destruct (owner s) eqn:O; cbn; rewrite ?O; auto. Qed.
 Lemma view_take s v : valid s v -> view (take s) v = view s v.
 Proof.
   intros V. unfold view. destruct (take_parts s) as (-> & -> & ->).
-  destruct (get_take s v V) as (-> & _ & _ & ->). reflexivity.
+  destruct (get_take s v V) as (-> & _ & _ & -> & _). reflexivity.
 Qed.
 Lemma apic_take s : inv s -> apic (take s) = false.
 Proof. intros []. unfold take. destruct (owner s); auto. apply inv_hw0. Qed.
@@ -91,10 +96,11 @@ Qed.
 Lemma evict_parts s : owner (evict H s) = None /\ cur (evict H s) = cur s.
 Proof. unfold evict. destruct (owner s) eqn:E; auto. Qed.
 Lemma get_evict s v : valid s v -> geo (get (evict H s) v) = geo (get s v)
-  /\ direct (get (evict H s) v) = direct (get s v) /\ pol (get (evict H s) v) = pol (get s v).
+  /\ direct (get (evict H s) v) = direct (get s v) /\ pol (get (evict H s) v) = pol (get s v)
+  /\ approved (get (evict H s) v) = approved (get s v).
 Proof.
   intros V. unfold evict. destruct (owner s) as [o |]; auto.
-  destruct (get_take s v V) as (<- & <- & <- & _). set (t := take s).
+  destruct (get_take s v V) as (<- & <- & <- & _ & <-). set (t := take s).
   assert (X : valid t v) by (apply valid_take; auto). unfold get; cbn [vms].
   destruct (Nat.eq_dec o v) as [<- | N]; [rewrite put_nth_same | rewrite put_nth_other]; auto.
 Qed.
@@ -105,7 +111,7 @@ Proof.
   destruct (Nat.eq_dec o v) as [<- | N].
   - rewrite put_nth_same by (apply valid_take; auto). cbn [saved with_saved]. apply view_take. auto.
   - rewrite put_nth_other by auto. fold (get (take s) v).
-    destruct (get_take s v V) as (_ & _ & _ & ->). unfold view.
+    destruct (get_take s v V) as (_ & _ & _ & -> & _). unfold view.
     rewrite O, is_some. destruct (Nat.eqb_spec o v); congruence.
 Qed.
 Lemma pending_evict s v : valid s v -> pending (evict H s) v = pending s v.
@@ -143,14 +149,17 @@ Lemma load_latched m b r on : load H (with_latched m b) r on = load H m r on.
 Proof. reflexivity. Qed.
 Lemma load_ext m m' r on : geo m = geo m' -> pol m = pol m' -> load H m r on = load H m' r on.
 Proof. intros E F. unfold load. rewrite E, F. reflexivity. Qed.
-Lemma vm_ok_ext m m' : geo m = geo m' -> direct m = direct m' -> vm_ok m -> vm_ok m'.
-Proof. unfold vm_ok. intros -> ->. auto. Qed.
+Lemma vm_ok_ext m m' : geo m = geo m' -> direct m = direct m' -> pol m = pol m' -> approved m = approved m' ->
+  vm_ok m -> vm_ok m'.
+Proof. unfold vm_ok, pairs_ok. intros -> -> -> ->. auto. Qed.
+Lemma vm_ok_withdrawn m m' : geo m = geo m' -> direct m = direct m' -> vm_ok m -> vm_ok (withdrawn m').
+Proof. unfold vm_ok, pairs_ok. cbn [withdrawn with_approved geo direct pol approved]. intros -> ->. intuition. Qed.
 
 Lemma inv_take s : inv s -> inv (take s).
 Proof.
   intros I. pose proof (apic_take s I) as A. pose proof I as [].
   destruct (take_parts s) as (C & O & E). constructor.
-  - intros v V. apply (proj1 (valid_take s v)) in V. destruct (get_take s v V) as (G & D & _).
+  - intros v V. apply (proj1 (valid_take s v)) in V. destruct (get_take s v V) as (G & D & P & _ & A').
     apply vm_ok_ext with (get s v); auto.
   - intros v V. apply (proj1 (valid_take s v)) in V. rewrite view_take by auto.
     destruct (get_take s v V) as (-> & _). auto.
@@ -165,14 +174,15 @@ Definition relatched (s : machine) (v : nat) (b : bool) : machine :=
      hw := hw s; apic := apic s |}.
 Lemma get_relatched s v b w : valid s v ->
   geo (get (relatched s v b) w) = geo (get s w) /\ direct (get (relatched s v b) w) = direct (get s w)
-  /\ pol (get (relatched s v b) w) = pol (get s w) /\ saved (get (relatched s v b) w) = saved (get s w).
+  /\ pol (get (relatched s v b) w) = pol (get s w) /\ saved (get (relatched s v b) w) = saved (get s w)
+  /\ approved (get (relatched s v b) w) = approved (get s w).
 Proof.
   intros V. unfold get, relatched; cbn [vms].
   destruct (Nat.eq_dec v w) as [<- | D]; [rewrite put_nth_same | rewrite put_nth_other]; auto.
 Qed.
 Lemma view_relatched s v b w : valid s v -> view (relatched s v b) w = view s w.
 Proof.
-  intros V. unfold view. destruct (get_relatched s v b w V) as (-> & _ & _ & ->). reflexivity.
+  intros V. unfold view. destruct (get_relatched s v b w V) as (-> & _ & _ & -> & _). reflexivity.
 Qed.
 Lemma latched_relatched s v b w : valid s v ->
   latched (get (relatched s v b) w) = if Nat.eqb v w then b else latched (get s w).
@@ -185,7 +195,7 @@ Proof. unfold valid, relatched; cbn [vms]. rewrite put_nth_length. reflexivity. 
 Lemma inv_relatched s v b : inv s -> valid s v -> inv (relatched s v b).
 Proof.
   intros [] V. constructor.
-  - intros w X. apply (proj1 (valid_relatched s v b w)) in X. destruct (get_relatched s v b w V) as (G & D & _).
+  - intros w X. apply (proj1 (valid_relatched s v b w)) in X. destruct (get_relatched s v b w V) as (G & D & P & _ & A).
     apply vm_ok_ext with (get s w); auto.
   - intros w X. apply (proj1 (valid_relatched s v b w)) in X.
     destruct (get_relatched s v b w V) as (-> & _). rewrite view_relatched by auto. auto.
@@ -200,7 +210,7 @@ Qed.
 Lemma inv_evict s : inv s -> cur s = None -> inv (evict H s).
 Proof.
   intros I C. pose proof I as []. destruct (evict_parts s) as (O & C'). constructor.
-  - intros v V. apply (proj1 (valid_evict s v)) in V. destruct (get_evict s v V) as (G & D & _).
+  - intros v V. apply (proj1 (valid_evict s v)) in V. destruct (get_evict s v V) as (G & D & P & A).
     apply vm_ok_ext with (get s v); auto.
   - intros v V. apply (proj1 (valid_evict s v)) in V. rewrite view_evict by auto.
     destruct (get_evict s v V) as (-> & _). auto.
@@ -217,7 +227,7 @@ Lemma switched_facts s v w : inv s -> cur s = None -> valid s w ->
   /\ pol (get (switched s v) w) = pol (get s w).
 Proof.
   intros I C V. unfold switched. destruct (is (owner s) v); [auto 10 |].
-  destruct (evict_parts s) as (O & C'), (get_evict s w V) as (G & D & P).
+  destruct (evict_parts s) as (O & C'), (get_evict s w V) as (G & D & P & _).
   split; [apply inv_evict; auto |]. split; [congruence |]. split; [apply valid_evict; auto |].
   split; [apply view_evict; auto |]. split; [apply pending_evict; auto |]. auto.
 Qed.
@@ -256,7 +266,7 @@ Definition exited (s : machine) (v : nat) : machine :=
      hw := gate false (hw s); apic := apic s |}.
 Lemma get_exited s v w : valid s v -> geo (get (exited s v) w) = geo (get s w)
   /\ direct (get (exited s v) w) = direct (get s w) /\ pol (get (exited s v) w) = pol (get s w)
-  /\ latched (get (exited s v) w) = latched (get s w).
+  /\ latched (get (exited s v) w) = latched (get s w) /\ approved (get (exited s v) w) = approved (get s w).
 Proof.
   intros V. unfold get, exited; cbn [vms].
   destruct (Nat.eq_dec v w) as [<- | D]; [rewrite put_nth_same | rewrite put_nth_other]; auto.
@@ -278,7 +288,7 @@ Lemma inv_exited s v : inv s -> cur s = Some v -> inv (exited s v).
 Proof.
   intros I C. pose proof I as []. pose proof (inv_cur0 v C) as O.
   rewrite O in inv_hw0. destruct inv_hw0 as (V & E). constructor.
-  - intros w X. apply (proj1 (valid_exited s v w)) in X. destruct (get_exited s v w V) as (G & D & _).
+  - intros w X. apply (proj1 (valid_exited s v w)) in X. destruct (get_exited s v w V) as (G & D & P & _ & A).
     apply vm_ok_ext with (get s w); auto.
   - intros w X. apply (proj1 (valid_exited s v w)) in X. rewrite view_exited by auto.
     destruct (get_exited s v w V) as (-> & _). auto.
@@ -342,7 +352,7 @@ Lemma direct_hw s v a : inv s -> cur s = Some v -> direct (get s v) = true -> da
   let '(r, x) := do_access (geo (get s v)) (view s v) a in
   do_access H (hw s) a = (load H (get s v) r true, x).
 Proof.
-  intros I C D A. destruct (hw_running s v I C) as (V & ->). destruct (inv_vm _ I v V) as (_ & _ & _ & _ & E).
+  intros I C D A. destruct (hw_running s v I C) as (V & ->). destruct (inv_vm _ I v V) as (_ & _ & _ & _ & E & _).
   specialize (E D). pose proof (inv_regs _ I v V) as W.
   unfold load. rewrite !gate_true. rewrite spread_id by auto. rewrite access_effective by auto.
   pose proof (access_wf (geo (get s v)) (view s v) a W) as W'.

@@ -3,7 +3,7 @@
     [local_step] is the whole specification of one guest's vPMU, with no hardware, no kernel and no other VM
     in it. [simulation] says that the machine gives each guest exactly that. *)
 From Coq Require Import Arith NArith List Bool Lia.
-From Vpmu Require Import Arch Policy Machine Bits Registers Invariant.
+From Vpmu Require Import Arch Policy Machine Bits Registers Invariant Approved.
 Import ListNotations.
 Open Scope N_scope.
 
@@ -17,7 +17,8 @@ Record local := {
 (** The VM that an operation is of; [Take] is the kernel's own. *)
 Definition domain (o : op) : option nat :=
   match o with
-  | Enter v | Exit v | Tick v _ _ | Direct v _ | Trap v _ | Complete v _ _ | Deliver v | Reset v | SetPolicy v _ | Save v
+  | Enter v | Exit v | Tick v _ _ | Direct v _ | Trap v _ | Record v _ _ | Approved v _ _
+  | Complete v _ _ | Deliver v | Reset v | SetPolicy v _ | Save v
   | Restore v _ _ => Some v
   | Take => None
   end.
@@ -35,6 +36,11 @@ Definition local_step (l : local) (o : op) : option (local * out) :=
   | Direct _ a =>
       let '(r', x) := do_access (l_geo l) r a in only (runs && l_direct l) (to l runs r' p, Answer x)
   | Trap _ a => let '(r', x) := do_access (l_geo l) r a in only (negb runs) (to l runs r' p, Answer x)
+  | Record _ _ _ => only (negb runs) (l, Silent)
+  | Approved _ a user =>
+      let '(r', x) := do_access (l_geo l) r a in
+      let '(r'', q) := complete (l_geo l) (l_pol l) r' user false in
+      only (negb runs) (to l runs r'' (p || q), Answer x)
   | Complete _ user branch =>
       let '(r', q) := complete (l_geo l) (l_pol l) r user branch in only (negb runs) (to l runs r' (p || q), Silent)
   | Deliver _ => only (negb runs && p) (to l runs r false, Silent)
@@ -126,7 +132,7 @@ Qed.
 Lemma localize_exited s v w : inv H s -> valid s v -> cur s = Some v ->
   localize (exited s v) w = to (localize s w) false (view s w) (pending s w).
 Proof.
-  intros I V C. destruct (get_exited s v w V) as (G & D & P & L).
+  intros I V C. destruct (get_exited s v w V) as (G & D & P & L & _).
   apply localize_eq; cbn [to localize l_geo l_direct l_pol l_runs l_view l_pending]; auto.
   - eapply view_exited; eauto.
   - unfold pending. rewrite L. reflexivity.
@@ -197,9 +203,42 @@ Proof.
   apply is_spec in D. auto.
 Qed.
 
+Lemma simulates_trap s v a s' x : inv H s -> step H s (Trap v a) = Some (s', x) -> simulates s s' (Trap v a) x.
+Proof.
+  intros I E. cbn [step] in E.
+  destruct (do_access (geo (get s v)) (view s v) a) as (r, y) eqn:R.
+  destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
+  destruct (Nat.ltb v _) eqn:V; [| discriminate E]. injection E as <- <-.
+  apply host_none in C. apply valid_ltb in V.
+  pose proof (access_wf _ _ a (inv_regs _ _ I v V)) as W. rewrite R in W. cbn [fst] in W.
+  pose proof (access_done (geo (get s v)) (view s v) a) as N. rewrite R in N. cbn [fst snd] in N.
+  assert (L : local_step (localize s v) (Trap v a) = Some (to (localize s v) false r (pending s v), Answer y)).
+  { cbn [local_step l_geo l_view l_pending l_runs localize]. rewrite R, C. reflexivity. }
+  destruct y.
+  - apply simulates_store; auto. apply I. auto.
+  - apply simulates_same; auto. intros u [= <-]. rewrite L, N by discriminate. f_equal. f_equal.
+    symmetry. apply localize_eq; auto. cbn. rewrite C. reflexivity.
+  - apply simulates_same; auto. intros u [= <-]. rewrite L, N by discriminate. f_equal. f_equal.
+    symmetry. apply localize_eq; auto. cbn. rewrite C. reflexivity.
+Qed.
+Lemma simulates_complete s v user branch s' x : inv H s -> step H s (Complete v user branch) = Some (s', x) ->
+  simulates s s' (Complete v user branch) x.
+Proof.
+  intros I E. cbn [step] in E.
+  destruct (complete (geo (get s v)) (pol (get s v)) (view s v) user branch) as (r, q) eqn:R.
+  destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
+  destruct (Nat.ltb v _) eqn:V; [| discriminate E]. injection E as <- <-.
+  apply host_none in C. apply valid_ltb in V.
+  apply simulates_store; auto.
+  - apply vm_ok_ext with (get s v); auto. apply I. auto.
+  - pose proof R as R'. unfold complete in R'. apply (f_equal fst) in R'. cbn [fst] in R'. rewrite <- R'.
+    apply (counted_wf (geo (get s v)) (pol (get s v))). apply I. auto.
+  - cbn [local_step l_geo l_pol l_view l_pending l_runs localize]. rewrite R, C. cbn.
+    unfold pending. do 3 f_equal. destruct (latched (get s v)), (is (owner s) v && apic s), q; reflexivity.
+Qed.
 Theorem simulation s o s' x : inv H s -> step H s o = Some (s', x) -> simulates s s' o x.
 Proof.
-  intros I E. destruct o as [v | v | v gps fxs | v a | v a | v user branch | | v | v | v f | v | v r p]; cbn [step] in E.
+  intros I E. destruct o as [v | v | v gps fxs | v a | v a | v n i | v a user | v user branch | | v | v | v f | v | v r p]; cbn [step] in E.
   - (* Enter *)
     fold (switched H s v) in E. change (Build_machine (Some v) (Some v) _ _ _) with (entered H (switched H s v) v) in E.
     destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
@@ -249,7 +288,7 @@ Proof.
     pose proof (access_wf _ _ a (inv_regs _ _ I v V)) as W.
     assert (S : sel (fst (do_access (geo (get s v)) (view s v) a)) = sel (view s v)
                 /\ fctrl (fst (do_access (geo (get s v)) (view s v) a)) = fctrl (view s v)).
-    { destruct (inv_vm _ _ I v V) as (_ & _ & _ & _ & G). apply (access_controls H); auto. }
+    { destruct (inv_vm _ _ I v V) as (_ & _ & _ & _ & G & _). apply (access_controls H); auto. }
     destruct (do_access (geo (get s v)) (view s v) a) as (r, y') eqn:R.
     rewrite K in T. injection T as -> ->. cbn [fst] in W, S. destruct S as (S & F).
     pose proof (orb_false_r (apic s)) as Z.
@@ -260,32 +299,33 @@ Proof.
     destruct (Nat.eqb_spec v w) as [<- | N]; auto.
     cbn [local_step l_geo l_pol l_view l_pending l_runs l_direct localize].
     rewrite R, C, is_refl, D, orb_false_r. reflexivity.
-  - (* Trap *)
-    destruct (do_access (geo (get s v)) (view s v) a) as (r, y) eqn:R.
+  - (* Trap *) eapply simulates_trap; eauto.
+  - (* Record *)
+    destruct (recorded _ _ _ _) as [m' |] eqn:R; [| discriminate E].
     destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
     destruct (Nat.ltb v _) eqn:V; [| discriminate E]. injection E as <- <-.
     apply host_none in C. apply valid_ltb in V.
-    pose proof (access_wf _ _ a (inv_regs _ _ I v V)) as W. rewrite R in W. cbn [fst] in W.
-    pose proof (access_done (geo (get s v)) (view s v) a) as N. rewrite R in N. cbn [fst snd] in N.
-    assert (L : local_step (localize s v) (Trap v a) = Some (to (localize s v) false r (pending s v), Answer y)).
-    { cbn [local_step l_geo l_view l_pending l_runs localize]. rewrite R, C. reflexivity. }
-    destruct y.
-    + apply simulates_store; auto. apply I. auto.
-    + apply simulates_same; auto. intros u [= <-]. rewrite L, N by discriminate. f_equal. f_equal.
-      symmetry. apply localize_eq; auto. cbn. rewrite C. reflexivity.
-    + apply simulates_same; auto. intros u [= <-]. rewrite L, N by discriminate. f_equal. f_equal.
-      symmetry. apply localize_eq; auto. cbn. rewrite C. reflexivity.
-  - (* Complete *)
-    destruct (complete (geo (get s v)) (pol (get s v)) (view s v) user branch) as (r, q) eqn:R.
-    destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
-    destruct (Nat.ltb v _) eqn:V; [| discriminate E]. injection E as <- <-.
-    apply host_none in C. apply valid_ltb in V.
+    destruct (recorded_ok H (get s v) (view s v) _ _ _ (inv_vm _ _ I v V) R) as (M & G & D & P & L).
     apply simulates_store; auto.
-    + apply vm_ok_ext with (get s v); auto. apply I. auto.
-    + pose proof R as R'. unfold complete in R'. apply (f_equal fst) in R'. cbn [fst] in R'. rewrite <- R'.
-      apply (counted_wf (geo (get s v)) (pol (get s v))). apply I. auto.
-    + cbn [local_step l_geo l_pol l_view l_pending l_runs localize]. rewrite R, C. cbn.
-      unfold pending. do 3 f_equal. destruct (latched (get s v)), (is (owner s) v && apic s), q; reflexivity.
+    + rewrite G. apply I. auto.
+    + cbn [local_step localize l_runs]. rewrite C, G, D, P, L. cbn [is negb]. unfold localize, pending. rewrite C. reflexivity.
+  - (* Approved *)
+    destruct (approved_is_trapped H s v a user s' x I E) as (K & _). cbn [run] in K.
+    destruct (step H s (Trap v a)) as [(s1, y) |] eqn:S1; [| discriminate K].
+    destruct (step H s1 (Complete v user false)) as [(s2, z) |] eqn:S2; [| discriminate K].
+    injection K as <- <- _.
+    pose proof (simulates_trap _ _ _ _ _ I S1) as (I1 & L1 & A1).
+    pose proof (simulates_complete _ _ _ _ _ _ I1 S2) as (I2 & L2 & A2).
+    split; auto. split; [congruence |]. intros w X.
+    assert (X1 : valid s1 w) by (unfold valid; rewrite L1; exact X).
+    specialize (A1 w X). specialize (A2 w X1). cbn [domain] in *. rewrite is_some in *.
+    destruct (Nat.eqb v w); [| congruence].
+    revert A1 A2. generalize (localize s w) (localize s1 w) (localize s2 w). intros l l1 l2 A1 A2.
+    cbn [local_step] in *. destruct (do_access _ _ _) as (r, ans).
+    destruct (negb (l_runs l)) eqn:N; [| discriminate A1]. injection A1 as <- <-.
+    cbn [to l_geo l_pol l_view l_pending l_runs] in A2.
+    destruct (complete _ _ _ _ _) as (q, b). rewrite N in A2. injection A2 as <- _. reflexivity.
+  - (* Complete *) eapply simulates_complete; eauto.
   - (* Take *)
     injection E as <- <-. split; [apply inv_take; auto |].
     split. { unfold take. destruct (owner s); cbn [vms]; rewrite ?put_nth_length; auto. }
@@ -308,13 +348,15 @@ Proof.
     destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
     destruct (Nat.ltb v _) eqn:V; [| discriminate E]. injection E as <- <-.
     apply host_none in C. apply valid_ltb in V.
-    apply simulates_store; auto using reset_wf; try (apply I; auto).
+    apply simulates_store; auto using reset_wf.
+    { apply vm_ok_withdrawn with (get s v); auto. apply I. auto. }
     cbn. rewrite C. reflexivity.
   - (* SetPolicy *)
     destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
     destruct (Nat.ltb v _) eqn:V; [| discriminate E]. injection E as <- <-.
     apply host_none in C. apply valid_ltb in V.
     apply simulates_store; auto; try (apply I; auto).
+    { apply vm_ok_withdrawn with (get s v); auto. apply I. auto. }
     cbn. rewrite C. reflexivity.
   - (* Save *)
     destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
@@ -329,9 +371,9 @@ Proof.
     destruct (regs_ok (geo (get s v)) r) eqn:K; injection E as <- <-.
     + destruct (taken_facts s v v I V) as (I' & C' & O' & V' & _ & _ & G & D & P).
       apply regs_ok_wf in K.
-      assert (S : simulates (taken s v) (store H (taken s v) v (with_latched (get (taken s v) v) p) r) (Restore v r p) Silent).
+      assert (S : simulates (taken s v) (store H (taken s v) v (withdrawn (with_latched (get (taken s v) v) p)) r) (Restore v r p) Silent).
       { apply simulates_store; auto; try congruence.
-        - apply vm_ok_ext with (get (taken s v) v); auto. apply I'. auto.
+        - apply vm_ok_withdrawn with (get (taken s v) v); auto. apply I'. auto.
         - cbn. congruence.
         - cbn [local_step l_geo l_runs localize]. rewrite C', C, G. cbn [is negb].
           replace (regs_ok (geo (get s v)) r) with true by (symmetry; apply regs_ok_wf; auto).

@@ -7,7 +7,10 @@
       VM entry loads and VM exit saves and clears IA32_PERF_GLOBAL_CTRL (SDM volume 3C, 27.4 and 28.3.2.1);
     - [apic]: the local APIC holds at most one PMI (it is edge-triggered: 11.5.1), and no PMI arises while
       GLOBAL_CTRL is 0;
-    - the trapped operations run only while no guest does (one logical processor). *)
+    - the trapped operations run only while no guest does (one logical processor). So a change of policy with the
+      withdrawal of the approved pairs is one operation, and so is every other of the policy domain;
+    - the guest's control registers are one copy here, [saved]. The kernel keeps it where it completes writes by
+      itself, and the policy domain takes it back before it computes with it. *)
 From Coq Require Import Arith NArith List Bool.
 From Vpmu Require Import Arch Policy.
 Import ListNotations.
@@ -18,7 +21,8 @@ Record vm := {
   direct : bool;      (** its data registers are the hardware's; else every access traps *)
   pol : filter;
   saved : regs;       (** its registers, as far as they are not in the hardware *)
-  latched : bool      (** a PMI of this VM that the kernel has taken and not yet handed over *)
+  latched : bool;     (** a PMI of this VM that the kernel has taken and not yet handed over *)
+  approved : list pair  (** what the kernel may do by itself when this guest writes a control register *)
 }.
 Record machine := {
   cur : option nat;   (** the guest that runs; None: the host runs *)
@@ -33,7 +37,7 @@ Definition nobody : vm :=
   let g := {| version := 0; gp_count := 0; gp_width := 48; fx_count := 0; fx_width := 48; in_tx := false;
             p6 := false; caps := 0 |} in
   {| geo := g; direct := false; pol := {| deny := false; masked := false; entries := []; fixed_bitmap := 0 |};
-     saved := reset g; latched := false |}.
+     saved := reset g; latched := false; approved := [] |}.
 Definition get (s : machine) (v : nat) : vm := nth v (vms s) nobody.
 Fixpoint put_nth (l : list vm) (i : nat) (x : vm) : list vm :=
   match l, i with
@@ -42,11 +46,14 @@ Fixpoint put_nth (l : list vm) (i : nat) (x : vm) : list vm :=
   | h :: t, S i => h :: put_nth t i x
   end.
 Definition with_saved (m : vm) (r : regs) :=
-  {| geo := geo m; direct := direct m; pol := pol m; saved := r; latched := latched m |}.
+  {| geo := geo m; direct := direct m; pol := pol m; saved := r; latched := latched m; approved := approved m |}.
 Definition with_latched (m : vm) (b : bool) :=
-  {| geo := geo m; direct := direct m; pol := pol m; saved := saved m; latched := b |}.
+  {| geo := geo m; direct := direct m; pol := pol m; saved := saved m; latched := b; approved := approved m |}.
 Definition with_pol (m : vm) (f : filter) :=
-  {| geo := geo m; direct := direct m; pol := f; saved := saved m; latched := latched m |}.
+  {| geo := geo m; direct := direct m; pol := f; saved := saved m; latched := latched m; approved := approved m |}.
+Definition with_approved (m : vm) (t : list pair) :=
+  {| geo := geo m; direct := direct m; pol := pol m; saved := saved m; latched := latched m; approved := t |}.
+Definition withdrawn (m : vm) : vm := with_approved m [].
 
 (** ** What a guest sees, wherever it is held: data registers of the loaded VM are the hardware's; GLOBAL_CTRL
     is the hardware's only while the guest runs; control registers are always the guest's own copy. *)
@@ -98,12 +105,50 @@ Definition evict (s : machine) : machine :=
   | None => s
   end.
 
+(** The kernel records what the policy domain has decided about the value that is now in a control register, and drops
+    entry [n] of its table for it (none where the table has room). *)
+Definition recorded (m : vm) (r : regs) (msr : N) (n : nat) : option vm :=
+  match control_value (geo m) msr r with
+  | Some x => match decide (geo m) (pol m) msr x with
+              | Some h => Some (with_approved m ((msr, x, h) :: firstn n (approved m) ++ skipn (S n) (approved m)))
+              | None => None
+              end
+  | None => None
+  end.
+
+(** The kernel carries out an access to a control register by itself, just after the exit, while v's registers are
+    loaded, and completes the instruction. It knows no policy: [guest] are the guest's control registers, which it keeps, and
+    [h] the hardware's, after the access. The instruction is counted by what the hardware has now. *)
+Definition finish (s : machine) (v : nat) (guest h : regs) (user : bool) : machine :=
+  let a := get s v in
+  let h := set_gctrl h (gctrl guest) in
+  let '(c, pmi) := count H h (map (credit_gp user false) (sel h)) [credit_fx user (fctrl h)] in
+  let r := {| sel := sel guest; fctrl := fctrl guest; gctrl := gctrl guest; status := status c;
+              pmc := firstn (gp_count (geo a)) (pmc c); fxc := firstn (fx_count (geo a)) (fxc c) |} in
+  {| cur := cur s; owner := owner s; vms := put_nth (vms s) v (with_saved (with_latched a (latched a || pmi)) r);
+     hw := gate false c; apic := apic s |}.
+Definition in_kernel (s : machine) (v : nat) (a : access) (user : bool) : option (machine * answer) :=
+  let m := get s v in
+  match a with
+  | Rd n => match control_value (geo m) n (saved m) with
+            | Some x => if hit (approved m) n x then Some (finish s v (saved m) (hw s) user, Value x) else None
+            | None => None
+            end
+  | Wr n x => match hit (approved m) n x with
+              | Some h => Some (finish s v (put_control (geo m) n x (saved m)) (put_control (geo m) n h (hw s)) user, Done)
+              | None => None
+              end
+  | Rdpmc _ _ _ _ => None
+  end.
+
 (** ** Operations *)
 Inductive op :=
   | Enter (v : nat) | Exit (v : nat)             (** VM entry and exit of VM v *)
   | Tick (v : nat) (gps fxs : list N)            (** the processor counts this many events on each counter *)
   | Direct (v : nat) (a : access)                (** the running guest accesses a register without an exit *)
   | Trap (v : nat) (a : access)                  (** the policy domain carries out a trapped access *)
+  | Record (v : nat) (m : N) (n : nat)           (** and hands the kernel the pair that it has decided on *)
+  | Approved (v : nat) (a : access) (user : bool) (** the kernel carries out an access that is approved, and completes it *)
   | Complete (v : nat) (user branch : bool)      (** the VMM has completed an instruction for the guest *)
   | Take                                         (** the PMI vector arrives at the kernel *)
   | Deliver (v : nat)                            (** v's PMI is handed to v's VMM *)
@@ -151,6 +196,16 @@ Definition step (s : machine) (o : op) : option (machine * out) :=
       let '(r, ans) := do_access (geo (get s v)) (view s v) a in
       only (host && exists_ v)
         (match ans with Done => store s v (get s v) r | _ => s end, Answer ans)
+  | Approved v a user =>
+      match in_kernel s v a user with
+      | Some (t, ans) => only (host && is (owner s) v) (t, Answer ans)
+      | None => None
+      end
+  | Record v msr n =>
+      match recorded (get s v) (view s v) msr n with
+      | Some m => only (host && exists_ v) (store s v m (view s v), Silent)
+      | None => None
+      end
   | Complete v user branch =>
       let '(r, pmi) := complete (geo (get s v)) (pol (get s v)) (view s v) user branch in
       only (host && exists_ v)
@@ -161,13 +216,13 @@ Definition step (s : machine) (o : op) : option (machine * out) :=
       only (host && exists_ v && pending s v)
         ({| cur := cur t; owner := owner t; vms := put_nth (vms t) v (with_latched (get t v) false);
             hw := hw t; apic := apic t |}, Silent)
-  | Reset v => only (host && exists_ v) (store s v (get s v) (reset (geo (get s v))), Silent)
-  | SetPolicy v f => only (host && exists_ v) (store s v (with_pol (get s v) f) (view s v), Silent)
+  | Reset v => only (host && exists_ v) (store s v (withdrawn (get s v)) (reset (geo (get s v))), Silent)
+  | SetPolicy v f => only (host && exists_ v) (store s v (withdrawn (with_pol (get s v) f)) (view s v), Silent)
   | Save v => only (host && exists_ v) (s, Snapshot (shown (geo (get s v)) (view s v)) (pending s v))
   | Restore v r p =>
       let t := if is (owner s) v then take s else s in
       only (host && exists_ v)
-        (if regs_ok (geo (get s v)) r then (store t v (with_latched (get t v) p) r, Silent) else (s, Refused))
+        (if regs_ok (geo (get s v)) r then (store t v (withdrawn (with_latched (get t v) p)) r, Silent) else (s, Refused))
   end.
 
 Fixpoint run (s : machine) (os : list op) : option (machine * list out) :=
@@ -189,7 +244,8 @@ Definition same_data (g : geometry) : Prop :=
     width; direct access is granted only where its data registers are those of the hardware. *)
 Record config := { c_geo : geometry; c_direct : bool; c_pol : filter }.
 Definition boot (c : config) : vm :=
-  {| geo := c_geo c; direct := c_direct c; pol := c_pol c; saved := reset (c_geo c); latched := false |}.
+  {| geo := c_geo c; direct := c_direct c; pol := c_pol c; saved := reset (c_geo c); latched := false;
+     approved := [] |}.
 Definition init (cs : list config) : machine :=
   {| cur := None; owner := None; vms := map boot cs; hw := off; apic := false |}.
 Definition config_ok (c : config) : Prop :=

@@ -16,5 +16,7 @@ Definition count_ops (s : machine) (v : nat) (gps fxs : list N) : list op :=
   [Enter v; Tick v gps fxs; Exit v; Take] ++ (if pmi then [Deliver v] else []).
 Definition snapshot_of (x : out) : option (regs * bool) :=
   match x with Snapshot r p => Some (r, p) | _ => None end.
+(** The pair that was recorded last. *)
+Definition newest (s : machine) (v : nat) : option pair := hd_error (approved (get s v)).
 
-Extraction "spec.ml" init step run context count_ops snapshot_of geometry_ok pending view permitted.
+Extraction "spec.ml" init step run context count_ops snapshot_of newest geometry_ok pending view permitted.

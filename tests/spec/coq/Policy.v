@@ -65,3 +65,31 @@ Definition counted (g : geometry) (f : filter) (r : regs) (gps fxs : list N) : r
 Definition complete (g : geometry) (f : filter) (r : regs) (user branch : bool) : regs * bool :=
   let e := effective g f r in
   counted g f r (map (credit_gp user branch) (sel e)) [credit_fx user (fctrl e)].
+
+(** ** Approved pairs
+
+    What the hardware's control register gets when a guest writes [x] to the one with number [m]; [None]: there is no such
+    control register, or the write is refused. *)
+Definition decide (g : geometry) (f : filter) (m x : N) : option N :=
+  match decode g m with
+  | Some (Sel i) => if fits x (ones 64) && fits x (sel_mask g i) then Some (hw_sel f x) else None
+  | Some FixedCtrl => if fits x (ones 64) && fits x (fctrl_mask g) then Some (hw_fctrl f (fx_count g) x) else None
+  | _ => None
+  end.
+(** The control register with number [m] gets [x], whatever [x] is. *)
+Definition put_control (g : geometry) (m x : N) (r : regs) : regs :=
+  match decode g m with
+  | Some (Sel i) => set_sel r (upd (sel r) i x)
+  | Some FixedCtrl => set_fctrl r x
+  | _ => r
+  end.
+Definition control_value (g : geometry) (m : N) (r : regs) : option N :=
+  match decode g m with
+  | Some (Sel i) => Some (rd (sel r) i)
+  | Some FixedCtrl => Some (fctrl r)
+  | _ => None
+  end.
+(** A register's number, the guest's value, the hardware's. *)
+Definition pair : Type := N * N * N.
+Definition hit (t : list pair) (m x : N) : option N :=
+  match find (fun '(n, y, _) => (n =? m) && (y =? x)) t with Some (_, _, h) => Some h | None => None end.

@@ -29,7 +29,12 @@
      filter VM FILTER                   done
      save VM                            registers REGISTERS
      restore VM REGISTERS               done, or refused
-     count VM COUNTS FIXED_COUNTS       pmi, or quiet: the hardware counts while the guest runs *)
+     count VM COUNTS FIXED_COUNTS       pmi, or quiet: the hardware counts while the guest runs
+     record VM MSR DROPPED              pair WORD HARDWARE: the pair that is recorded for the register's value, in the
+                                        place of entry DROPPED of the table, the newest being 0; or nothing
+     guest VM MSR [WORD]                a trapped access that is completed for the guest in ring 0: gp; or done, or
+                                        value WORD, then pmi or quiet
+     approved VM MSR [WORD]             the same, done by the kernel alone; exits where it may not *)
 open Spec
 
 exception Malformed of string
@@ -86,6 +91,33 @@ let answer_text = function
   | Refused -> "refused"
   | Snapshot (r, _) -> "registers " ^ show_regs r
 
+(* What the completion of an instruction for VM v raises; the PMI is handed over at once. *)
+let raised hardware state v =
+  if pending !state v then begin ignore (perform hardware state [ Deliver v ]); " pmi" end else " quiet"
+
+let access m = function [] -> Rd (word m) | [ x ] -> Wr (word m, word x) | _ -> fail "an access has at most one value"
+
+(* A trapped access and its completion. *)
+let guest hardware state v a =
+  match perform hardware state [ Trap (v, a) ] with
+  | Answer GP -> "gp"
+  | answer -> ignore (perform hardware state [ Complete (v, false, false) ]); answer_text answer ^ raised hardware state v
+
+(* The guest runs, so that its registers are loaded, and exits by the access. *)
+let approved hardware state v a =
+  match run hardware !state [ Enter v; Exit v; Approved (v, a, false) ] with
+  | Some (next, outs) -> state := next; answer_text (List.nth outs 2) ^ raised hardware state v
+  | None -> "exits"
+
+let record hardware state v m n =
+  match run hardware !state [ Record (v, m, n) ] with
+  | Some (next, _) ->
+      state := next;
+      (match newest next v with
+       | Some ((_, x), h) -> Printf.sprintf "pair %s %s" (show x) (show h)
+       | None -> fail "an empty table after a record")
+  | None -> "nothing"
+
 (* Performs the operation on the specification; what it answers. *)
 let operate hardware state fields =
   let go op = answer_text (perform hardware state [ op ]) in
@@ -101,6 +133,9 @@ let operate hardware state fields =
       let ops = count_ops !state (count v) (list gps) (list fxs) in
       ignore (perform hardware state ops);
       if List.length ops > 4 then "pmi" else "quiet"
+  | [ "record"; v; m; n ] -> record hardware state (count v) (word m) (count n)
+  | "guest" :: v :: m :: x -> guest hardware state (count v) (access m x)
+  | "approved" :: v :: m :: x -> approved hardware state (count v) (access m x)
   | _ -> fail "no such operation"
 
 let split_at separator line =

@@ -14,14 +14,18 @@ const FILES: &[&str] = &[
     "Bits",
     "Registers",
     "Invariant",
+    "Approved",
     "Local",
-    "Theorems",
+    "Permitted",
+    "Isolated",
+    "Pmi",
+    "Transparent",
     "Authority",
     "Terms",
     "Oracle",
 ];
 /// Files whose theorems are claimed.
-const CLAIMS: &[&str] = &["Theorems", "Authority", "Terms"];
+const CLAIMS: &[&str] = &["Approved", "Permitted", "Isolated", "Pmi", "Transparent", "Authority", "Terms"];
 /// Theorems that docs/assurance.md names. They must exist, whatever else does.
 const REQUIRED: &[&str] = &[
     "host_quiet",
@@ -37,6 +41,11 @@ const REQUIRED: &[&str] = &[
     "refused_changes_nothing",
     "save_restore",
     "direct_transparent",
+    "approved_is_decided",
+    "approved_is_trapped",
+    "approved_adds_nothing",
+    "stale_pair_breaks",
+    "withdrawn_pair_traps",
     "closure_sound",
     "islands_stay_apart",
     "hw_sel_term_ok",
