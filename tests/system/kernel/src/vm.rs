@@ -4,7 +4,7 @@ use crate::guest::{self, Mode, PMI_VECTOR};
 use crate::memory::{GUEST_PAGES, guest_ram, write_guest};
 use crate::root::Root;
 use crate::vmcs::{self, exit};
-use sel4_abi::invocations::GuestRegisters;
+use sel4_abi::invocations::{GuestControl, GuestRegisters};
 use sel4_abi::numbers::{guest_register as reg, object, pmu, slot, vm_enter};
 use sel4_abi::{CPtr, Rights, VmEnter};
 
@@ -37,6 +37,8 @@ pub struct Vm {
     pub counts: Counts,
     /// Whether the VMM tells the kernel of the instructions that it completes.
     pub credit: bool,
+    /// Whether the VMM approves of the control writes that it sees.
+    pub approve: bool,
     injection: u64,
     completed: u64,
     pmi_pending: bool,
@@ -98,6 +100,7 @@ impl Vm {
             primary: vmcs::PRIMARY_HLT_EXITING,
             counts: Counts::default(),
             credit: true,
+            approve: false,
             injection: 0,
             completed: 0,
             pmi_pending: false,
@@ -144,6 +147,15 @@ impl Vm {
     pub fn read_msr(&self, root: &mut Root, msr: u64) -> u64 {
         let value = root.ipc.vcpu_pmu_read_msr(self.vcpu, msr);
         value.unwrap_or_else(|error| panic!("MSR {msr:#x}: {error}"))
+    }
+
+    pub fn approve(&self, root: &mut Root, msr: u64, guest: u64, hardware: u64) {
+        let approved = root.ipc.vcpu_pmu_approve(self.vcpu, msr, guest, hardware);
+        approved.unwrap_or_else(|error| panic!("MSR {msr:#x}: {guest:#x} as {hardware:#x}: {error}"));
+    }
+
+    pub fn guest_control(&self, root: &mut Root) -> GuestControl {
+        root.ipc.vcpu_pmu_guest_control(self.vcpu).expect("the guest's control registers")
     }
 
     /// Gives the VCPU to the root task's thread.
@@ -231,7 +243,9 @@ impl Vm {
                 exit::WRMSR => {
                     self.counts.wrmsr += 1;
                     let (msr, value) = self.msr_operands();
-                    if is_control(msr) {
+                    if is_control(msr) && self.approve {
+                        self.approve(root, msr, value, value);
+                    } else if is_control(msr) {
                         self.write_msr(root, msr, value);
                     }
                     self.complete(&exit);

@@ -32,6 +32,7 @@ pub const GUEST_DR7: u64 = 0x681a;
 pub const GUEST_RSP: u64 = 0x681c;
 pub const GUEST_RIP: u64 = 0x681e;
 pub const GUEST_RFLAGS: u64 = 0x6820;
+pub const GUEST_PENDING_DEBUG: u64 = 0x6822;
 
 pub const PRIMARY_INTERRUPT_WINDOW: u64 = 1 << 2;
 pub const PRIMARY_HLT_EXITING: u64 = 1 << 7;

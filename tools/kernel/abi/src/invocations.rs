@@ -64,6 +64,19 @@ pub struct PmuGeometry {
     pub flags: u64,
 }
 
+/// What X86VCPUPmuGuestControl answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuestControl {
+    /// The guest's IA32_PERFEVTSELi.
+    pub selectors: [u64; 8],
+    /// The guest's IA32_FIXED_CTR_CTRL.
+    pub fixed_control: u64,
+    /// Writes of control registers that the kernel completed.
+    pub approved_writes: u64,
+    /// Reads of control registers that the kernel completed.
+    pub approved_reads: u64,
+}
+
 /// A guard of `bits` bits, for the root CNode of a thread (seL4_CNode_CapData: the size in bits 2 to 7, the guard
 /// above).
 #[must_use]
@@ -368,6 +381,31 @@ impl Ipc {
     /// Writes an MSR of the VCPU's PMU context. PMU right.
     pub fn vcpu_pmu_write_msr(&mut self, vcpu: CPtr, msr: u64, value: u64) -> Result<(), Error> {
         self.void(vcpu, label::X86_VCPU_PMU_WRITE_MSR, &[msr, value], &[])
+    }
+
+    /// Programs `hardware` into a control register, makes `guest` the guest's value, and approves of the pair: the kernel
+    /// completes the guest's own writes of that value from then on. PMU right.
+    pub fn vcpu_pmu_approve(&mut self, vcpu: CPtr, msr: u64, guest: u64, hardware: u64) -> Result<(), Error> {
+        self.void(vcpu, label::X86_VCPU_PMU_APPROVE, &[msr, guest, hardware], &[])
+    }
+
+    /// Approves of no pair any more. PMU right.
+    pub fn vcpu_pmu_withdraw(&mut self, vcpu: CPtr) -> Result<(), Error> {
+        self.void(vcpu, label::X86_VCPU_PMU_WITHDRAW, &[], &[])
+    }
+
+    /// The control registers as the guest has written them, and how often the kernel completed its accesses. PMU
+    /// right.
+    pub fn vcpu_pmu_guest_control(&mut self, vcpu: CPtr) -> Result<GuestControl, Error> {
+        let [a, b, c, d] = self.invoke(vcpu, label::X86_VCPU_PMU_GUEST_CONTROL, &[], &[])?;
+        let message = &self.buffer().message;
+        const _: () = assert!(pmu::GUEST_CONTROL_WORDS == 11);
+        Ok(GuestControl {
+            selectors: [a, b, c, d, message[4], message[5], message[6], message[7]],
+            fixed_control: message[8],
+            approved_writes: message[9],
+            approved_reads: message[10],
+        })
     }
 
     /// Reads an MSR of the VCPU's PMU context. PMU right.

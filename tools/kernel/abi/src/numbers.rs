@@ -85,13 +85,16 @@ pub mod label {
     pub const X86_VCPU_PMU_GET_GEOMETRY: u64 = 60;
     pub const X86_VCPU_PMU_SET_MODE: u64 = 61;
     pub const X86_VCPU_PMU_WRITE_MSR: u64 = 62;
-    pub const X86_VCPU_PMU_READ_MSR: u64 = 63;
-    pub const X86_EPTPDPT_MAP: u64 = 64;
-    pub const X86_EPTPDPT_UNMAP: u64 = 65;
-    pub const X86_EPTPD_MAP: u64 = 66;
-    pub const X86_EPTPD_UNMAP: u64 = 67;
-    pub const X86_EPTPT_MAP: u64 = 68;
-    pub const X86_EPTPT_UNMAP: u64 = 69;
+    pub const X86_VCPU_PMU_APPROVE: u64 = 63;
+    pub const X86_VCPU_PMU_WITHDRAW: u64 = 64;
+    pub const X86_VCPU_PMU_GUEST_CONTROL: u64 = 65;
+    pub const X86_VCPU_PMU_READ_MSR: u64 = 66;
+    pub const X86_EPTPDPT_MAP: u64 = 67;
+    pub const X86_EPTPDPT_UNMAP: u64 = 68;
+    pub const X86_EPTPD_MAP: u64 = 69;
+    pub const X86_EPTPD_UNMAP: u64 = 70;
+    pub const X86_EPTPT_MAP: u64 = 71;
+    pub const X86_EPTPT_UNMAP: u64 = 72;
 }
 
 /// Object types, for `UntypedRetype`.
@@ -258,6 +261,8 @@ pub mod pmu {
     pub const MODE_RAW: u64 = 3;
     pub const FLAG_SAVE_GLOBAL_CTRL: u64 = 1;
     pub const GEOMETRY_WORDS: u64 = 6;
+    pub const GUEST_CONTROL_WORDS: u64 = 11;
+    pub const PAIRS: u64 = 16;
     pub const COMPLETED_MR: u64 = 3;
     pub const COMPLETED_INSTRUCTION: u64 = 1;
     pub const COMPLETED_BRANCH: u64 = 2;

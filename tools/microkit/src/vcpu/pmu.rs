@@ -4,6 +4,7 @@
 use crate::kernel::with_ipc;
 use crate::slots::BASE_VCPU_PMU;
 use crate::{Channel, Error};
+pub use sel4_abi::invocations::GuestControl;
 use sel4_abi::numbers::pmu;
 
 /// How much of the PMU the guest reaches without an exit.
@@ -66,6 +67,22 @@ impl VcpuPmu {
     /// Writes a PMU MSR of the VCPU's context. A value that hardware would refuse is refused.
     pub fn write_msr(&self, msr: u32, value: u64) -> Result<(), Error> {
         with_ipc(|ipc| ipc.vcpu_pmu_write_msr(self.slot(), msr.into(), value))
+    }
+
+    /// Programs `hardware` into a control register, makes `guest` the guest's value, and approves of the pair: from then
+    /// on the kernel completes the guest's own writes of that value and its reads.
+    pub fn approve(&self, msr: u32, guest: u64, hardware: u64) -> Result<(), Error> {
+        with_ipc(|ipc| ipc.vcpu_pmu_approve(self.slot(), msr.into(), guest, hardware))
+    }
+
+    /// Approves of no pair any more. The registers stay as they are.
+    pub fn withdraw(&self) -> Result<(), Error> {
+        with_ipc(|ipc| ipc.vcpu_pmu_withdraw(self.slot()))
+    }
+
+    /// The control registers as the guest has written them, and how often the kernel completed its accesses.
+    pub fn guest_control(&self) -> Result<GuestControl, Error> {
+        with_ipc(|ipc| ipc.vcpu_pmu_guest_control(self.slot()))
     }
 
     /// Reads a PMU MSR of the VCPU's context.

@@ -7,7 +7,7 @@ use sel4_abi::numbers::{label, object, pmu, slot};
 use sel4_abi::{CPtr, Error, Rights};
 
 /// Every invocation of a VCPU, with arguments that are right, and whether it belongs to the PMU right.
-fn invocations() -> [(u64, &'static [u64], &'static [CPtr], bool); 10] {
+fn invocations() -> [(u64, &'static [u64], &'static [CPtr], bool); 13] {
     [
         (label::X86_VCPU_SET_TCB, &[], &[slot::INIT_TCB], false),
         (label::X86_VCPU_READ_VMCS, &[vmcs::GUEST_RIP], &[], false),
@@ -18,6 +18,9 @@ fn invocations() -> [(u64, &'static [u64], &'static [CPtr], bool); 10] {
         (label::X86_VCPU_PMU_GET_GEOMETRY, &[], &[], true),
         (label::X86_VCPU_PMU_SET_MODE, &[pmu::MODE_TRAPPED], &[], true),
         (label::X86_VCPU_PMU_WRITE_MSR, &[0x186, 0x43_00c0], &[], true),
+        (label::X86_VCPU_PMU_APPROVE, &[0x186, 0x43_00c0, 0x43_00c0], &[], true),
+        (label::X86_VCPU_PMU_WITHDRAW, &[], &[], true),
+        (label::X86_VCPU_PMU_GUEST_CONTROL, &[], &[], true),
         (label::X86_VCPU_PMU_READ_MSR, &[0x186], &[], true),
     ]
 }
@@ -100,9 +103,35 @@ pub fn arguments(root: &mut Root, shared: &Shared) {
         assert_eq!(ipc.vcpu_pmu_write_msr(vcpu, msr, 0), Err(Error::InvalidArgument), "{msr:#x}");
         assert_eq!(ipc.vcpu_pmu_read_msr(vcpu, msr), Err(Error::InvalidArgument), "{msr:#x}");
     }
+    // Only control registers are approved, with values of 32 bits that hardware takes.
+    let control = ipc.vcpu_pmu_guest_control(vcpu);
+    for (msr, guest, value) in [
+        (0x186, 0, 1 << 21),
+        (0x186, 0, 1 << 19),
+        (0x186, 0, 1 << 32),
+        (0x186, 1 << 32, 0),
+        (0x186 + gp, 0, 0),
+        (0x38d, 0, 1 << 2),
+        (0x38d, 0, 1 << (4 * fixed)),
+        (0x38d, 1 << 63, 0),
+        (0x4c1, 0, 0),
+        (0x309, 0, 0),
+        (0x38e, 0, 0),
+        (0x38f, 0, 0),
+        (1 << 32 | 0x186, 0, 0),
+    ] {
+        assert_eq!(
+            ipc.vcpu_pmu_approve(vcpu, msr, guest, value),
+            Err(Error::InvalidArgument),
+            "{msr:#x} {guest:#x} {value:#x}"
+        );
+    }
+    assert_eq!(ipc.vcpu_pmu_guest_control(vcpu), control);
+    assert_eq!(ipc.vcpu_pmu_read_msr(vcpu, 0x186), Ok(0));
     for (invocation, words) in [
         (label::X86_VCPU_PMU_SET_MODE, 0),
         (label::X86_VCPU_PMU_WRITE_MSR, 1),
+        (label::X86_VCPU_PMU_APPROVE, 2),
         (label::X86_VCPU_PMU_READ_MSR, 0),
     ] {
         let result = ipc.invoke(vcpu, invocation, &[0; 2][..words], &[]);

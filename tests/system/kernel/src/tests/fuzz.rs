@@ -9,7 +9,7 @@ use crate::threads::Thread;
 use crate::vm::Vm;
 use crate::vmcs::exit;
 use core::sync::atomic::{AtomicU64, Ordering};
-use sel4_abi::numbers::{label, object};
+use sel4_abi::numbers::{label, object, pmu};
 use sel4_abi::{CPtr, Error, Ipc, Rights, yield_now};
 
 /// In each sequence. The debug kernel, which checks its assertions, takes a line of the serial port for each refusal.
@@ -22,6 +22,9 @@ const SEEDS: [u64; 4] =
 /// How many invocations pass between two entries, and between two repairs of the guest.
 const ENTRY_EVERY: u64 = 8;
 const GUEST_EVERY: u64 = 64;
+
+/// MOV ECX, 0x186; WRMSR of whatever is in EDX:EAX; RDMSR; CPUID; again.
+const CONTROL_WRITES: &[u8] = &[0xb9, 0x86, 0x01, 0x00, 0x00, 0x0f, 0x30, 0x0f, 0x32, 0x0f, 0xa2, 0xeb, 0xf3];
 
 /// xorshift64.
 struct Random(u64);
@@ -88,7 +91,7 @@ fn sequence(root: &mut Root, shared: &Shared, seed: u64) {
     let thread = Thread::new(root, enter_anything, &STACK, &BUFFER);
     root.ipc.tcb_set_ept_root(thread.tcb, shared.space.pml4).expect("EPT root");
     let mut vm = Vm::new(root, 0);
-    vm.load(root, programs::cpuids());
+    vm.load(root, CONTROL_WRITES);
     root.ipc.vcpu_set_tcb(vm.vcpu, thread.tcb).expect("SetTCB");
     let spare = Vm::new(root, 0x400);
     let run_only = root.copy(vm.vcpu, Rights::VCPU_RUN).expect("run");
@@ -132,6 +135,7 @@ fn sequence(root: &mut Root, shared: &Shared, seed: u64) {
         if i % GUEST_EVERY == 0 {
             // From a guest that works, so that entries succeed too.
             guest::initialise(root, vm.vcpu, Mode::Long, 0);
+            let _ = root.ipc.vcpu_pmu_set_mode(vm.vcpu, pmu::MODE_DIRECT);
         }
         if i % ENTRY_EVERY == 0 {
             // The guest's thread gets its VCPU back, and starts again if it has lost it in between.

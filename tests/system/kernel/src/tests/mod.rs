@@ -1,6 +1,7 @@
 //! The tests. Each panics when something is not as it must be.
 
 mod access;
+mod approved;
 mod authority;
 mod counting;
 mod fuzz;
@@ -58,6 +59,13 @@ const TESTS: &[(&str, Test)] = &[
     ("trapped access exits and counts", access::trapped),
     ("completed instructions count once", counting::completed),
     ("completed instructions follow ring and CMASK", counting::filters),
+    ("approved accesses do not exit", approved::accesses),
+    ("what is not approved exits", approved::refused),
+    ("trapping flags and EIP are the VMM's", approved::unusual),
+    ("approved accesses end blocking by one instruction", approved::blocking),
+    ("approved accesses count once", approved::counted),
+    ("a full table takes new pairs", approved::full),
+    ("approved accesses leave the processor to others", approved::preempted),
     ("host GLOBAL_CTRL is 0", counting::host),
     ("two VCPUs interleaved", isolation::interleaved),
     ("each VCPU counts what its selector says", isolation::selectors),

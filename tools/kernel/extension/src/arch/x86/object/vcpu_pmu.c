@@ -235,7 +235,9 @@ pmu_set_mode(vcpu_t *vcpu, word_t mode)
     if (mode == PMU_MODE_OFF) {
         pmu->pmi = false;
     }
+    pmu_withdraw(pmu);
     pmu->mode = mode;
+    pmu_find_active(pmu);
     pmu->primary_set = direct ? 0 : PRIMARY_RDPMC_EXITING;
     pmu->primary_clear = direct ? PRIMARY_RDPMC_EXITING : 0;
     vmwrite(VMX_CONTROL_PRIMARY_PROCESSOR_CONTROLS,

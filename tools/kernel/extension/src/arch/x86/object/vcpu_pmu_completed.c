@@ -48,17 +48,14 @@ increment(word_t msr, uint64_t mask)
     return value == 0;
 }
 
-/* The VMCS of `vcpu` is current. `what` has PMU_COMPLETED_INSTRUCTION. */
+/* The VMCS of `vcpu` is current, and its PMU active. `what` has PMU_COMPLETED_INSTRUCTION. */
 void
-pmu_completed(vcpu_t *vcpu, word_t what)
+pmu_count_completed(vcpu_t *vcpu, word_t what)
 {
     vcpu_pmu_t *pmu = &vcpu->pmu;
     uint64_t enabled, overflow = 0;
     bool_t user;
     word_t i;
-    if (pmu->mode == PMU_MODE_OFF) {
-        return;
-    }
     /* after the effect: a completed write of GLOBAL_CTRL is in force */
     enabled = vmread(VMX_GUEST_PERF_GLOBAL_CTRL);
     if (!enabled) {

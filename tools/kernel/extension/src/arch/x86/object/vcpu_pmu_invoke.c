@@ -17,15 +17,16 @@
 #include <arch/object/vcpu_pmu_msr.h>
 #include <kernel/thread.h>
 
-#define PMU_WRITE_MSR_WORDS 2   /* arguments of X86VCPUPmuWriteMSR */
+/* Arguments of X86VCPUPmuWriteMSR and X86VCPUPmuApprove */
+#define PMU_WRITE_MSR_WORDS 2
+#define PMU_APPROVE_WORDS   3
 
 /* Where a register of the context is. */
 typedef enum pmu_register_kind {
     PMU_REGISTER_NONE,
-    PMU_REGISTER_SELECTOR,
+    PMU_REGISTER_CONTROL,
     PMU_REGISTER_COUNTER,
     PMU_REGISTER_FIXED,
-    PMU_REGISTER_FIXED_CTRL,
     PMU_REGISTER_STATUS,
     PMU_REGISTER_GLOBAL_CTRL
 } pmu_register_kind_t;
@@ -34,17 +35,19 @@ typedef struct pmu_register {
     pmu_register_kind_t kind;
     uint64_t *saved;    /* in the context; NULL: in the VMCS */
     uint64_t valid;     /* bits that may be set */
+    word_t control;     /* of a control register: its index in the context's */
 } pmu_register_t;
 
 static inline pmu_register_t FORCE_INLINE
 find_register(vcpu_pmu_t *pmu, word_t msr)
 {
     pmu_geometry_t *g = &pmuGeometry;
-    pmu_register_t found = { PMU_REGISTER_NONE, NULL, 0 };
+    pmu_register_t found = { PMU_REGISTER_NONE, NULL, 0, 0 };
     /* unsigned: numbers below the first of a range wrap to huge ones */
     if (msr - IA32_PERFEVTSEL0 < g->n_gp) {
-        found.kind = PMU_REGISTER_SELECTOR;
-        found.saved = &pmu->selector[msr - IA32_PERFEVTSEL0];
+        found.kind = PMU_REGISTER_CONTROL;
+        found.control = msr - IA32_PERFEVTSEL0;
+        found.saved = &pmu->selector[found.control];
         found.valid = PERFEVTSEL_VALID;
     } else if (msr - IA32_PMC0 < g->n_gp) {
         found.kind = PMU_REGISTER_COUNTER;
@@ -59,7 +62,8 @@ find_register(vcpu_pmu_t *pmu, word_t msr)
     } else if (!g->usable) {
         /* nothing else to name */
     } else if (msr == IA32_FIXED_CTR_CTRL) {
-        found.kind = PMU_REGISTER_FIXED_CTRL;
+        found.kind = PMU_REGISTER_CONTROL;
+        found.control = PMU_FIXED_CTRL;
         found.saved = &pmu->fixed_ctrl;
         found.valid = g->fixed_ctrl;
     } else if (msr == IA32_PERF_GLOBAL_STATUS) {
@@ -87,6 +91,12 @@ write_register(vcpu_t *vcpu, pmu_register_t reg, word_t msr, uint64_t value)
     if (reg.kind == PMU_REGISTER_GLOBAL_CTRL) {
         use_vmcs(vcpu);
         vmwrite(VMX_GUEST_PERF_GLOBAL_CTRL, value);
+        return;
+    }
+    if (reg.kind == PMU_REGISTER_CONTROL) {
+        /* no guest's value is known to stand for this one */
+        vcpu->pmu.control[reg.control].used = 0;
+        pmu_write_control(&vcpu->pmu, reg.control, value);
         return;
     }
     *reg.saved = value;
@@ -171,6 +181,40 @@ decode_read_msr(vcpu_t *vcpu, word_t msr, word_t *buffer)
     return EXCEPTION_NONE;
 }
 
+/* Whether hardware and table take the values. */
+static inline bool_t
+is_approvable(pmu_register_t reg, uint64_t guest, uint64_t hardware)
+{
+    return reg.kind == PMU_REGISTER_CONTROL && guest <= MASK(32) && hardware <= MASK(32) && !(hardware & ~reg.valid);
+}
+
+static exception_t
+decode_approve(vcpu_t *vcpu, word_t msr, uint64_t guest, uint64_t hardware)
+{
+    pmu_register_t reg = find_register(&vcpu->pmu, msr);
+    if (reg.kind != PMU_REGISTER_CONTROL) {
+        userError("VCPU PmuApprove: MSR 0x%lx is no control register.", msr);
+        return refuse(0);
+    }
+    if (!is_approvable(reg, guest, hardware)) {
+        userError("VCPU PmuApprove: MSR 0x%lx does not take 0x%lx for 0x%lx.", msr, (word_t)hardware, (word_t)guest);
+        return refuse(guest > MASK(32) ? 1 : 2);
+    }
+    pmu_approve(&vcpu->pmu, reg.control, guest, hardware);
+    return EXCEPTION_NONE;
+}
+
+static void
+get_guest_control(vcpu_pmu_t *pmu, word_t *buffer)
+{
+    word_t i;
+    for (i = 0; i < PMU_N_CONTROL; i++) {
+        answer(buffer, i, pmu->control[i].guest);
+    }
+    answer(buffer, PMU_N_CONTROL, pmu->approved_writes);
+    answer(buffer, PMU_N_CONTROL + 1, pmu->approved_reads);
+}
+
 static void
 get_geometry(word_t *buffer)
 {
@@ -183,13 +227,29 @@ get_geometry(word_t *buffer)
            (pmuGeometry.usable ? PMU_FLAG_USABLE : 0));
 }
 
+static inline word_t
+arguments(word_t label)
+{
+    switch (label) {
+    case X86VCPUPmuGetGeometry:
+    case X86VCPUPmuWithdraw:
+    case X86VCPUPmuGuestControl:
+        return 0;
+    case X86VCPUPmuWriteMSR:
+        return PMU_WRITE_MSR_WORDS;
+    case X86VCPUPmuApprove:
+        return PMU_APPROVE_WORDS;
+    default:
+        return 1;
+    }
+}
+
 /* The capability's PMU right has been checked. */
 exception_t
 decodePmuInvocation(word_t label, word_t length, vcpu_t *vcpu, word_t *buffer)
 {
-    word_t wanted = label == X86VCPUPmuGetGeometry ? 0 : label == X86VCPUPmuWriteMSR ? PMU_WRITE_MSR_WORDS : 1;
     exception_t status = EXCEPTION_NONE;
-    if (length < wanted) {
+    if (length < arguments(label)) {
         userError("VCPU PMU: truncated message.");
         current_syscall_error.type = seL4_TruncatedMessage;
         return EXCEPTION_SYSCALL_ERROR;
@@ -203,6 +263,15 @@ decodePmuInvocation(word_t label, word_t length, vcpu_t *vcpu, word_t *buffer)
         break;
     case X86VCPUPmuWriteMSR:
         status = decode_write_msr(vcpu, getSyscallArg(0, buffer), getSyscallArg(1, buffer));
+        break;
+    case X86VCPUPmuApprove:
+        status = decode_approve(vcpu, getSyscallArg(0, buffer), getSyscallArg(1, buffer), getSyscallArg(2, buffer));
+        break;
+    case X86VCPUPmuWithdraw:
+        pmu_withdraw(&vcpu->pmu);
+        break;
+    case X86VCPUPmuGuestControl:
+        get_guest_control(&vcpu->pmu, buffer);
         break;
     case X86VCPUPmuReadMSR:
         status = decode_read_msr(vcpu, getSyscallArg(0, buffer), buffer);
@@ -220,19 +289,24 @@ pmu_fast_invocation(cap_t cap, word_t label, word_t length)
     tcb_t *thread = NODE_STATE(ksCurThread);
     word_t msr = getRegister(thread, msgRegisters[0]);
     uint64_t value = getRegister(thread, msgRegisters[1]);
+    uint64_t hardware = getRegister(thread, msgRegisters[2]);
     vcpu_t *vcpu;
     pmu_register_t reg;
-    if (cap_get_capType(cap) != cap_vcpu_cap || !cap_vcpu_cap_get_capVCPUPmu(cap) ||
-            label != X86VCPUPmuWriteMSR || length < PMU_WRITE_MSR_WORDS) {
+    if (cap_get_capType(cap) != cap_vcpu_cap || !cap_vcpu_cap_get_capVCPUPmu(cap)) {
         return false;
     }
     vcpu = VCPU_PTR(cap_vcpu_cap_get_capVCPUPtr(cap));
     reg = find_register(&vcpu->pmu, msr);
-    if (reg.kind == PMU_REGISTER_NONE || (value & ~reg.valid)) {
-        return false;
+    if (label == X86VCPUPmuApprove && length >= PMU_APPROVE_WORDS && is_approvable(reg, value, hardware)) {
+        pmu_approve(&vcpu->pmu, reg.control, value, hardware);
+        return true;
     }
-    write_register(vcpu, reg, msr, value);
-    return true;
+    if (label == X86VCPUPmuWriteMSR && length >= PMU_WRITE_MSR_WORDS && reg.kind != PMU_REGISTER_NONE &&
+            !(value & ~reg.valid)) {
+        write_register(vcpu, reg, msr, value);
+        return true;
+    }
+    return false;
 }
 
 #endif /* CONFIG_VTX */

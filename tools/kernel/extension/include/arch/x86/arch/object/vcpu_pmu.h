@@ -39,20 +39,53 @@
 #define PMU_MAX_GP      8
 #define PMU_MAX_FIXED   16
 
+/* The control registers: the selectors, then the fixed counters' control. */
+#define PMU_FIXED_CTRL  PMU_MAX_GP
+#define PMU_N_CONTROL   (PMU_MAX_GP + 1)
+
+/* Approved pairs of a control register; a power of two. */
+#define PMU_PAIRS       16
+
+/* Results of X86VCPUPmuGuestControl: the control registers, approved writes, approved reads. */
+#define PMU_GUEST_CONTROL_WORDS (PMU_N_CONTROL + 2)
+
 /* Bits of IA32_DEBUGCTL that a VMM may set for its guest: BTF and RTM. The others record branches, drive or
  * freeze the PMU (SDM 18.4.1). */
 #define PMU_DEBUGCTL_RUN (BIT(1) | BIT(15))
 
+/* When the guest writes `guest`, the register gets `hardware`. No control register of a guest needs more bits. */
+typedef struct pmu_pair {
+    uint32_t guest;
+    uint32_t hardware;
+} pmu_pair_t;
+
+/* A control register as its guest sees it. */
+typedef struct pmu_control {
+    uint64_t guest;                     /* the guest's value */
+    word_t used;                        /* one bit for each pair that is approved */
+    pmu_pair_t pair[PMU_PAIRS];
+} pmu_control_t;
+
 typedef struct vcpu_pmu {
     word_t mode;
     bool_t pmi;                         /* a PMI that the VMM has not been told of */
+    /*
+     * 0: nothing counts and nothing interrupts, whatever IA32_PERF_GLOBAL_CTRL says. Else one bit for each control
+     * register that is not idle, or PMU_ACTIVE_RAW.
+     */
+    word_t active;
     word_t primary_set, primary_clear;  /* of the primary processor-based controls */
     uint64_t selector[PMU_MAX_GP];
     uint64_t counter[PMU_MAX_GP];
     uint64_t fixed[PMU_MAX_FIXED];
     uint64_t fixed_ctrl;
     uint64_t status;
+    uint64_t approved_writes, approved_reads;
+    pmu_control_t control[PMU_N_CONTROL];
 } vcpu_pmu_t;
+
+/* In vcpu_pmu_t.active: the guest programs the control registers itself. */
+#define PMU_ACTIVE_RAW BIT(PMU_N_CONTROL)
 
 struct vcpu;
 struct tcb;
@@ -84,14 +117,19 @@ word_t pmu_exit_controls(struct vcpu *vcpu, word_t value);
 void pmu_note_exit(void);
 void pmu_switch(vcpu_pmu_t *to);
 void pmu_read_raw(vcpu_pmu_t *pmu);
-void pmu_completed(struct vcpu *vcpu, word_t what);
+void pmu_count_completed(struct vcpu *vcpu, word_t what);
+void pmu_find_active(vcpu_pmu_t *pmu);
+void pmu_write_control(vcpu_pmu_t *pmu, word_t control, uint64_t value);
+void pmu_approve(vcpu_pmu_t *pmu, word_t control, uint32_t guest, uint32_t hardware);
+void pmu_withdraw(vcpu_pmu_t *pmu);
+bool_t pmu_approved_access(struct vcpu *vcpu, bool_t write);
 void pmu_interrupt(void);
 void pmu_deliver(struct vcpu *vcpu);
 exception_t decodePmuInvocation(word_t label, word_t length, struct vcpu *vcpu, word_t *buffer);
 
 /*
- * Does the current thread's invocation of `cap` if it is a X86VCPUPmuWriteMSR that nothing speaks against, with its
- * arguments in the thread's registers. False: nothing has been done, and the slow path finds out why.
+ * Does the current thread's invocation of `cap` if it is a X86VCPUPmuWriteMSR or X86VCPUPmuApprove that nothing speaks
+ * against, with its arguments in the thread's registers. False: nothing has been done, and the slow path finds out why.
  */
 bool_t pmu_fast_invocation(cap_t cap, word_t label, word_t length);
 
@@ -122,9 +160,16 @@ pmu_before_entry(vcpu_pmu_t *pmu)
 static inline void
 pmu_after_exit(vcpu_pmu_t *pmu)
 {
-    if (pmu->mode != PMU_MODE_OFF) {
+    if (pmu->active) {
         pmu_note_exit();
     }
 }
+
+/* The VMM, or pmu_approved_access, has completed an instruction. The VMCS of the VCPU is current. */
+#define pmu_completed(vcpu, what) do { \
+        if ((vcpu)->pmu.active) { \
+            pmu_count_completed(vcpu, what); \
+        } \
+    } while (0)
 
 #endif
