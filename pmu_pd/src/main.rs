@@ -1,35 +1,27 @@
-//! The PMU policy protection domain: message -> [`pmu_core::Domain`] -> the VCPU capability with the PMU right.
+//! The PMU policy protection domain, on the VCPU capabilities with the PMU right, or on the MSR system calls of a kernel
+//! without the extension.
 
 #![no_std]
 #![no_main]
 
-mod port;
-mod regions;
-
-use pmu_api::Message;
-use pmu_core::Domain;
-use port::VcpuPort;
-use sel4_microkit::{
-    Channel, Handler, Infallible, MessageInfo, debug_println, protection_domain, with_msg_regs,
-    with_msg_regs_mut,
-};
-
-struct Server {
-    domain: Domain<'static, VcpuPort>,
-}
+use pmu_core::{Domain, PmuPort};
+use sel4_microkit::{Handler, debug_println, protection_domain};
 
 #[protection_domain(stack_size = 0x8000)]
 fn init() -> impl Handler {
-    let domain = Domain::new(regions::policy(), regions::update(), regions::statistics(), VcpuPort::new);
-    match domain.policy_error() {
+    #[cfg(not(stock_kernel))]
+    let server = pmu_pd::Server::new(pmu_pd::port::VcpuPort::new);
+    #[cfg(stock_kernel)]
+    let server = pmu_pd::stock::server();
+    match server.domain().policy_error() {
         Some(error) => debug_println!("pmu: the policy is refused, no VM can count: {error:?}"),
-        None => report(&domain),
+        None => report(server.domain()),
     }
-    Server { domain }
+    server
 }
 
 /// A line for each VM: what it gets, or why nothing.
-fn report(domain: &Domain<'static, VcpuPort>) {
+fn report(domain: &Domain<'static, impl PmuPort>) {
     for vm in domain.vms() {
         match vm.vpmu() {
             Ok(vpmu) => {
@@ -43,23 +35,5 @@ fn report(domain: &Domain<'static, VcpuPort>) {
             }
             Err(reason) => debug_println!("pmu: channel {}: no vPMU: {reason:?}", vm.channel()),
         }
-    }
-}
-
-impl Handler for Server {
-    type Error = Infallible;
-
-    fn protected(&mut self, channel: Channel, call: MessageInfo) -> Result<MessageInfo, Infallible> {
-        let request = with_msg_regs(|words| {
-            Message::received(call.label(), words.get(..call.count()).unwrap_or(words))
-        });
-        // Channels are below 62.
-        let channel = channel.index().to_le_bytes()[0];
-        let reply = self.domain.handle(channel, &request, regions::now());
-        let words = reply.words();
-        with_msg_regs_mut(|registers| {
-            registers.iter_mut().zip(words).for_each(|(register, word)| *register = *word);
-        });
-        Ok(MessageInfo::new(reply.label(), words.len()))
     }
 }

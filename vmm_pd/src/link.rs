@@ -1,7 +1,7 @@
 //! The protected procedure call to the policy domain.
 
 use pmu_api::Message;
-use sel4_microkit::{Channel, MessageInfo, with_msg_regs, with_msg_regs_mut};
+use sel4_microkit::{Channel, GONE_LABEL, MessageInfo, with_msg_regs, with_msg_regs_mut};
 use vmm_core::PmuLink;
 
 /// The channel of system.xml.
@@ -18,8 +18,10 @@ impl PmuLink for PolicyDomain {
             registers.iter_mut().zip(words).for_each(|(register, word)| *register = *word);
         });
         let reply = CHANNEL.pp_call(MessageInfo::new(request.label(), words.len()));
-        Some(with_msg_regs(|registers| {
-            Message::received(reply.label(), registers.get(..reply.count()).unwrap_or(registers))
-        }))
+        (reply.label() != GONE_LABEL).then(|| {
+            with_msg_regs(|registers| {
+                Message::received(reply.label(), registers.get(..reply.count()).unwrap_or(registers))
+            })
+        })
     }
 }

@@ -8,6 +8,9 @@ use sel4_microkit::{Channel, Handler, MessageInfo, protection_domain};
 
 struct Server;
 
+/// The label that ends the server.
+const END: u64 = 1000;
+
 /// The error that ends the server.
 struct Asked;
 
@@ -26,10 +29,6 @@ impl Handler for Server {
     type Error = Asked;
 
     fn protected(&mut self, _: Channel, call: MessageInfo) -> Result<MessageInfo, Asked> {
-        Ok(MessageInfo::new(call.label() + 1, 0))
-    }
-
-    fn notified(&mut self, _: sel4_microkit::ChannelSet) -> Result<(), Asked> {
-        Err(Asked)
+        if call.label() == END { Err(Asked) } else { Ok(MessageInfo::new(call.label() + 1, 0)) }
     }
 }

@@ -3,10 +3,14 @@
 #![no_std]
 #![no_main]
 
-use sel4_microkit::{Channel, Handler, MessageInfo, NullHandler, debug_println, protection_domain};
+use sel4_microkit::{
+    Channel, GONE_LABEL, Handler, MessageInfo, NullHandler, debug_println, protection_domain,
+};
 
 const SERVER: Channel = Channel::new(1);
 const PANICKER: Channel = Channel::new(2);
+/// The label that ends the server.
+const END: u64 = 1000;
 
 #[protection_domain]
 fn init() -> impl Handler {
@@ -20,7 +24,12 @@ fn init() -> impl Handler {
     for label in 0..1000 {
         assert_eq!(SERVER.pp_call(MessageInfo::new(label, 0)).label(), label + 1);
     }
-    SERVER.notify();
+    // The call that ends the server has an answer, and so has the next one.
+    for label in [END, 7] {
+        let answer = SERVER.pp_call(MessageInfo::new(label, 0));
+        assert_eq!((answer.label(), answer.count()), (GONE_LABEL, 0));
+    }
+    debug_println!("witness: the server is gone");
     debug_println!("crash: passed");
     NullHandler::new()
 }

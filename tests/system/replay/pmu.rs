@@ -3,15 +3,10 @@
 #![no_std]
 #![no_main]
 
-#[path = "../../../pmu_pd/src/regions.rs"]
-mod regions;
-
-use pmu_api::Message;
-use pmu_core::{Domain, KernelMode, PmuPort, PortError, RawGeometry};
+use pmu_core::{KernelMode, PmuPort, PortError, RawGeometry};
 use pmu_model::{Cpuid0A, Geometry, PerfCapabilities, Pmu, msr};
-use sel4_microkit::{
-    Channel, Handler, Infallible, MessageInfo, protection_domain, with_msg_regs, with_msg_regs_mut,
-};
+use pmu_pd::Server;
+use sel4_microkit::{Handler, protection_domain};
 
 /// CPUID leaf 0xA of the simulated machine's default CPU model, on which traces are recorded: version 5, eight
 /// general-purpose and four fixed counters of 48 bits, no any-thread.
@@ -75,33 +70,11 @@ impl PmuPort for ModelPort {
     }
 }
 
-struct Server {
-    domain: Domain<'static, ModelPort>,
-}
-
 #[protection_domain(stack_size = 0x10000)]
 fn init() -> impl Handler {
-    let domain = Domain::new(regions::policy(), regions::update(), regions::statistics(), ModelPort::new);
-    if let Some(error) = domain.policy_error() {
+    let server = Server::new(ModelPort::new);
+    if let Some(error) = server.domain().policy_error() {
         panic!("the policy is refused: {error:?}");
     }
-    Server { domain }
-}
-
-impl Handler for Server {
-    type Error = Infallible;
-
-    fn protected(&mut self, channel: Channel, call: MessageInfo) -> Result<MessageInfo, Infallible> {
-        let request = with_msg_regs(|words| {
-            Message::received(call.label(), words.get(..call.count()).unwrap_or(words))
-        });
-        // Channels are below 62.
-        let channel = channel.index().to_le_bytes()[0];
-        let reply = self.domain.handle(channel, &request, regions::now());
-        let words = reply.words();
-        with_msg_regs_mut(|registers| {
-            registers.iter_mut().zip(words).for_each(|(register, word)| *register = *word);
-        });
-        Ok(MessageInfo::new(reply.label(), words.len()))
-    }
+    server
 }

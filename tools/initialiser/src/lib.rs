@@ -5,8 +5,8 @@
 //! distribution to be well-formed only after `capdist::View` has checked it; whatever the kernel refuses ends
 //! the boot with one sentence that names the object.
 //!
-//! The *monitor* (binary `monitor`) is the protection domain that receives the faults of the others. It prints
-//! who faulted, how and where, once for each, and never resumes anybody.
+//! The *monitor* (binary `monitor`) is the protection domain that receives the faults of the others, and what they say
+//! when they panic. It prints who faulted, how and where, once for each, and never resumes anybody.
 //!
 //! Variables that `sdf` sets: `distribution_address` and `distribution_size` (initialiser), `pd_names` and
 //! `pd_names_len` (monitor), `kernel_prints` (both: whether the kernel has the debug print system call; without

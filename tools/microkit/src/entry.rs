@@ -1,8 +1,11 @@
 //! From the first instruction to the main loop.
 
-use crate::kernel::keep_ipc_buffer;
+use crate::ipc::is_call;
+use crate::kernel::{self, keep_ipc_buffer};
 use crate::{Handler, debug_println, pd_name};
 use core::cell::UnsafeCell;
+use core::fmt;
+use sel4_abi::ending::LastWords;
 
 /// Runs the protection domain; an error that an entry point returns ends it.
 #[doc(hidden)]
@@ -10,15 +13,16 @@ pub fn run_main<T: Handler>(init: impl FnOnce() -> T) -> ! {
     keep_ipc_buffer();
     match init().run() {
         Ok(never) => match never {},
-        Err(error) => {
-            debug_println!("{}: terminated with error: {error}", pd_name().unwrap_or("?"));
-            trap()
-        }
+        Err(error) => end(format_args!("terminated with error: {error}")),
     }
 }
 
-/// Ends the protection domain by an undefined instruction.
-pub(crate) fn trap() -> ! {
+/// Ends the protection domain: the monitor reports why, and callers get an answer that says that it is gone
+/// ([`GONE_LABEL`](crate::GONE_LABEL)).
+pub(crate) fn end(why: fmt::Arguments<'_>) -> ! {
+    debug_println!("{}: {why}", pd_name().unwrap_or("?"));
+    kernel::end(&LastWords::new(why), is_call);
+    // It panicked with the kernel's message in its hands: the monitor reports this fault instead.
     // SAFETY: the instruction raises #UD and does not return.
     unsafe { core::arch::asm!("ud2", options(noreturn, nostack)) }
 }

@@ -26,7 +26,7 @@ impl Event {
     fn new((info, badge): (sel4_abi::MessageInfo, u64)) -> Self {
         let info = MessageInfo::from_inner(info);
         // The badges are those that the image build minted: their low bits are indices that it checked.
-        if badge >> IS_ENDPOINT_BADGE_BIT != 0 {
+        if is_call(badge) {
             Self::Protected(Channel::new(low_byte(badge)), info)
         } else if badge >> IS_FAULT_BADGE_BIT != 0 {
             Self::Fault(Child::new(low_byte(badge)), info)
@@ -34,6 +34,11 @@ impl Event {
             Self::Notified(ChannelSet::from_badge(badge))
         }
     }
+}
+
+/// Whether a message with this badge is a protected procedure call.
+pub(crate) fn is_call(badge: u64) -> bool {
+    badge >> IS_ENDPOINT_BADGE_BIT != 0
 }
 
 fn low_byte(badge: u64) -> usize {

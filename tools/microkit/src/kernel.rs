@@ -1,8 +1,12 @@
 //! This thread's access to the kernel, and messages as upstream has them: all words in the IPC buffer.
 
+use crate::slots::{BASE_VCPU_PMU, FAULTS, INPUT, MAX_CHANNELS};
+use crate::symbols::pd_pmu_channels;
 use core::cell::{RefCell, UnsafeCell};
 use core::ptr::NonNull;
+use sel4_abi::ending::{GONE, LAST_WORDS, LastWords};
 use sel4_abi::numbers::limit::{EXTRA_CAPS, MESSAGE_LENGTH};
+use sel4_abi::numbers::pmu;
 use sel4_abi::{CPtr, Ipc, IpcBuffer, MESSAGE_REGISTERS, MessageInfo, Received};
 
 /// The IPC buffer's page; its own, because the image build maps it apart from the data around it.
@@ -98,4 +102,27 @@ pub fn call(slot: CPtr, info: MessageInfo) -> MessageInfo {
 /// Signals a notification.
 pub fn signal(slot: CPtr) {
     with_ipc(|ipc| ipc.signal(slot));
+}
+
+/// Switches off the PMUs that this protection domain has, tells the monitor `text`, then answers whoever waits, and
+/// whoever calls later, that it is gone. Returns only where the access to the kernel is in use.
+pub fn end(text: &LastWords, is_call: impl Fn(u64) -> bool) {
+    let Ok(mut ipc) = IPC.0.try_borrow_mut() else { return };
+    for channel in (0..MAX_CHANNELS as u64).filter(|channel| pd_pmu_channels() >> channel & 1 != 0) {
+        // Mode off is never refused, and nobody is left to tell.
+        let _ = ipc.vcpu_pmu_set_mode(BASE_VCPU_PMU + channel, pmu::MODE_OFF);
+    }
+    let words = text.words();
+    ipc.buffer_mut().message[..words.len()].copy_from_slice(words);
+    let fast = load(&ipc);
+    ipc.send(FAULTS, MessageInfo::new(LAST_WORDS, 0, words.len() as u64), fast);
+    let gone = MessageInfo::new(GONE, 0, 0);
+    let mut event = ipc.reply_recv(INPUT, gone, [0; MESSAGE_REGISTERS]);
+    loop {
+        event = if is_call(event.badge) {
+            ipc.reply_recv(INPUT, gone, [0; MESSAGE_REGISTERS])
+        } else {
+            ipc.recv(INPUT)
+        };
+    }
 }

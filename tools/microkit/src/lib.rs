@@ -49,6 +49,7 @@ mod kernel;
 #[cfg_attr(test, allow(dead_code))] // only compiled code calls memcpy
 mod mem;
 mod message;
+pub mod msr;
 #[cfg(not(test))]
 mod panicking;
 mod printing;
@@ -63,6 +64,9 @@ pub use message::{
     MessageInfo, MessageLabel, MessageRegisterValue, get_mr, set_mr, with_msg_regs, with_msg_regs_mut,
 };
 pub use sel4_abi::Error;
+/// Label of the empty answer to a protected procedure call where the called protection domain has panicked or ended.
+/// Upstream has no such answer: the caller waits for ever.
+pub use sel4_abi::ending::GONE as GONE_LABEL;
 pub use sel4_microkit_macros::protection_domain;
 pub use symbols::{pd_is_passive, pd_name};
 

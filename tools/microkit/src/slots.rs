@@ -2,6 +2,8 @@
 
 /// The endpoint on which this protection domain receives.
 pub const INPUT: u64 = 1;
+/// The endpoint to which the kernel sends this protection domain's faults.
+pub const FAULTS: u64 = 2;
 /// Slot 10 + channel: the notification that the channel signals.
 pub const BASE_OUTPUT_NOTIFICATION: u64 = 10;
 /// Slot 74 + channel: the endpoint that the channel calls.

@@ -96,6 +96,11 @@ pub(crate) fn pd_ioports() -> usize {
     *var!(microkit_ioports: usize = 0)
 }
 
+/// The channels to the VMMs of the virtual machines whose PMU this protection domain has, as a bit set.
+pub(crate) fn pd_pmu_channels() -> u64 {
+    *var!(pmu_channels: u64 = 0)
+}
+
 /// This protection domain's name, as it is in the image.
 pub fn pd_name_bytes() -> &'static [u8] {
     let all = var!(microkit_name: [u8; PD_NAME_LENGTH] = [0; PD_NAME_LENGTH]);

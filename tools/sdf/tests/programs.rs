@@ -125,6 +125,20 @@ fn variables_get_their_values() {
 }
 
 #[test]
+fn a_domain_knows_the_channels_of_the_pmus_that_it_has() {
+    let xml = r#"<system>
+        <protection_domain name="a" priority="2"><program_image path="pd.elf" /><?pmu-authority vm="guest"?></protection_domain>
+        <protection_domain name="vmm" priority="1"><program_image path="pd.elf" />
+            <virtual_machine name="guest"><vcpu id="0" /></virtual_machine></protection_domain>
+        <channel><end pd="a" id="3" /><end pd="vmm" id="4" pp="true" /></channel></system>"#;
+    let symbols = [("pmu_channels", DATA, 8)];
+    let with = System::new(xml, &symbols).build().expect("a good system");
+    assert_eq!(word(&with, DATA), 1 << 3);
+    let without = xml.replace("<?pmu-authority vm=\"guest\"?>", "");
+    assert_eq!(word(&System::new(&without, &symbols).build().expect("a good system"), DATA), 0);
+}
+
+#[test]
 fn physical_addresses_and_regions_sized_by_their_files() {
     let xml = r#"<system>
         <memory_region name="device" size="0x2000" phys_addr="0xfee00000" />

@@ -1,65 +1,43 @@
-//! A policy domain that dies: it opens vPMUs, answers writes, and executes an undefined instruction at the first
-//! write after it has opened two.
+//! The policy domain that dies: it panics where it is to program the last event selector of a VM while another counter of
+//! the VM counts.
 
 #![no_std]
 #![no_main]
 
-use pmu_api::{Configuration, Direct, Message, Mode, Reply, Request};
-use sel4_microkit::{
-    Channel, Handler, Infallible, MessageInfo, protection_domain, var, with_msg_regs, with_msg_regs_mut,
-};
+use pmu_core::arch::{IA32_PERF_GLOBAL_CTRL, IA32_PERFEVTSEL0, MAX_GENERAL, selector};
+use pmu_core::{KernelMode, PmuPort, PortError, RawGeometry};
+use pmu_pd::Server;
+use pmu_pd::port::VcpuPort;
+use sel4_microkit::{Handler, protection_domain};
 
-/// VMs of tests/system/two_vms.
-const VMS: usize = 2;
+/// The last event selector.
+const LAST: u32 = IA32_PERFEVTSEL0 + MAX_GENERAL as u32 - 1;
 
-struct Server {
-    opened: usize,
-}
+struct FatalPort(VcpuPort);
 
-#[protection_domain]
+#[protection_domain(stack_size = 0x8000)]
 fn init() -> impl Handler {
-    // The symbols that system.xml sets; there is no policy here.
-    let _ = (var!(policy_vaddr: usize = 0), var!(policy_size: usize = 0));
-    Server { opened: 0 }
+    Server::new(|channel| FatalPort(VcpuPort::new(channel)))
 }
 
-impl Server {
-    fn answer(&mut self, request: &Request) -> Reply {
-        match request {
-            Request::Open => {
-                self.opened += 1;
-                Reply::Opened(Configuration {
-                    mode: Mode::Emulated,
-                    direct: Direct::empty(),
-                    leaf_a: [0x0830_0802, 0, 0, 0x603],
-                    perf_capabilities: 0,
-                    pdcm: false,
-                    report_overflow: false,
-                })
-            }
-            Request::Write { .. } if self.opened < VMS => Reply::Done,
-            Request::Write { .. } => panic!("on purpose"),
-            _ => Reply::Fault,
-        }
+impl PmuPort for FatalPort {
+    fn geometry(&mut self) -> Result<RawGeometry, PortError> {
+        self.0.geometry()
     }
-}
 
-impl Handler for Server {
-    type Error = Infallible;
+    fn set_mode(&mut self, mode: KernelMode) -> Result<(), PortError> {
+        self.0.set_mode(mode)
+    }
 
-    fn protected(&mut self, _: Channel, call: MessageInfo) -> Result<MessageInfo, Infallible> {
-        let message = with_msg_regs(|words| {
-            Message::received(call.label(), words.get(..call.count()).unwrap_or(words))
-        });
-        let reply = match Request::decode(&message) {
-            Ok(request) => self.answer(&request),
-            Err(malformed) => Reply::Malformed(malformed),
-        }
-        .encode();
-        let words = reply.words();
-        with_msg_regs_mut(|registers| {
-            registers.iter_mut().zip(words).for_each(|(register, word)| *register = *word);
-        });
-        Ok(MessageInfo::new(reply.label(), words.len()))
+    fn read(&mut self, msr: u32) -> Result<u64, PortError> {
+        self.0.read(msr)
+    }
+
+    fn write(&mut self, msr: u32, value: u64) -> Result<(), PortError> {
+        let counts = msr == LAST
+            && self.0.read(IA32_PERFEVTSEL0)? & selector::ENABLE != 0
+            && self.0.read(IA32_PERF_GLOBAL_CTRL)? & 1 != 0;
+        assert!(!counts, "on purpose");
+        self.0.write(msr, value)
     }
 }

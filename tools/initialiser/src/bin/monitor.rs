@@ -1,4 +1,4 @@
-//! The monitor: reports the faults of protection domains and resumes nobody. It holds the endpoint on which it
+//! The monitor: reports the faults and the last words of protection domains and resumes nobody. It holds the endpoint on which it
 //! receives and, where the kernel does not print, the ports of COM1.
 
 #![no_std]
@@ -11,6 +11,7 @@ use core::ptr::NonNull;
 use initialiser::console::Console;
 use initialiser::fault::Fault;
 use initialiser::patched::Patched;
+use sel4_abi::ending::{LAST_WORDS, LastWords};
 use sel4_abi::{CPtr, Ipc, IpcBuffer};
 
 /// The endpoint.
@@ -71,8 +72,14 @@ extern "C" fn main() -> ! {
         }
         reported |= bit;
         let word = |i| ipc.message_register(&received.registers, i).unwrap_or_default();
-        let fault = Fault::from_message(received.info.label(), word);
-        console.line(&mut ipc, format_args!("monitor: {}: {fault}", text(&name(index))));
+        let name = name(index);
+        if received.info.label() == LAST_WORDS {
+            let why = LastWords::from_message(received.info.length(), word);
+            console.line(&mut ipc, format_args!("monitor: {}: {why}", text(&name)));
+        } else {
+            let fault = Fault::from_message(received.info.label(), word);
+            console.line(&mut ipc, format_args!("monitor: {}: {fault}", text(&name)));
+        }
     }
 }
 

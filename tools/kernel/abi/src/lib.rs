@@ -7,6 +7,7 @@
 #![no_std]
 
 mod boot_info;
+pub mod ending;
 mod error;
 pub mod invocations;
 mod ipc_buffer;

@@ -1,5 +1,6 @@
 //! The symbols of a program that the tool sets.
 
+use crate::check::{machine_owner, pmu_channel};
 use crate::error::Error;
 use crate::model::{Channel, Domain, End, System, Value};
 use crate::program::Program;
@@ -26,6 +27,11 @@ pub(super) fn patch(
     program.set_if_present("microkit_pps", &calls.to_le_bytes())?;
     program.set_if_present("microkit_irqs", &irqs.to_le_bytes())?;
     program.set_if_present("microkit_ioports", &ports.to_le_bytes())?;
+    let mediated = domain.pmu_of.iter().filter_map(|authority| {
+        let owner = machine_owner(system, &authority.machine)?;
+        pmu_channel(system, domain, owner)
+    });
+    program.set_if_present("pmu_channels", &bits(&mut mediated.into_iter()).to_le_bytes())?;
     for setvar in &domain.setvars {
         let region =
             |name: &str| system.region(name).unwrap_or_else(|| unreachable!("check refuses unknown regions"));
