@@ -141,6 +141,8 @@ pub mod rdpmc {
 
 /// CPUID leaf 0xA (volume 2A, CPUID; 20.2).
 pub mod leaf_a {
+    /// EDX bits 4:0: how many fixed counters there are without a gap.
+    pub const LISTED_FIXED: u8 = 0x1F;
     /// EDX bit 15: AnyThread is deprecated (20.2.5.1).
     pub const ANY_THREAD_DEPRECATED: u32 = 1 << 15;
     /// Version from which on ECX is the bitmap of fixed counters (20.2.5.2).

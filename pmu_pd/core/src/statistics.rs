@@ -94,11 +94,6 @@ impl VmCells {
         increment(&self.counters[statistic as usize]);
     }
 
-    /// One counter.
-    pub fn get(&self, statistic: Statistic) -> u64 {
-        self.counters[statistic as usize].load(Relaxed)
-    }
-
     /// `N` counters from `first` on, 0 past the end; `None` if there is no counter `first`.
     pub fn window<const N: usize>(&self, first: u64) -> Option<[u64; N]> {
         let tail = self.counters.get(usize::try_from(first).ok()?..).filter(|tail| !tail.is_empty())?;

@@ -139,3 +139,9 @@ fn hardware_without_fixed_counters() {
     let bench = Bench::with(raw, &policy(Mode::Mediated, Wanted::default(), crate::common::allow_all()));
     assert!(!bench.port.registers.contains_key(&IA32_FIXED_CTR_CTRL));
 }
+
+/// 65,536 bits are not for people; what is left says which fixed counters may count.
+#[test]
+fn a_filter_as_text_names_its_fixed_counters() {
+    assert_eq!(format!("{:?}", filter(|_, _| true, 0b101)), "Filter { fixed_fields: 3855, .. }");
+}

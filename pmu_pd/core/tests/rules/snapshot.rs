@@ -173,6 +173,18 @@ fn absent_registers_must_be_zero() {
     }
 }
 
+/// The same absent counter in IA32_PERF_GLOBAL_CTRL and _STATUS is no less wrong than in one of them.
+#[test]
+fn reserved_bits_in_two_registers_do_not_cancel() {
+    let guest = || Bench::with(ice_lake(), &policy(Mode::Mediated, version(4), allow_all()));
+    let mut bad = save(&mut guest());
+    bad[11..13].fill(1 << 8);
+    bad[CHECKSUM] = crc(&bad[..CHECKSUM]);
+    let mut target = guest();
+    let result = target.vpmu.restore(&mut target.port, &bad);
+    assert_eq!(result, Err(SnapshotError::Reason(SnapshotReason::Reserved)));
+}
+
 /// Other hardware is fine as long as the guest sees the same PMU; else the reason is the geometry.
 #[test]
 fn another_geometry_preserves_the_guest_or_is_refused() {
