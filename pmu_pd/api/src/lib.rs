@@ -11,7 +11,8 @@
 //! 2. Each PMU access that exits goes to [`Request::Read`], [`Request::Write`] or [`Request::Rdpmc`]. After
 //!    [`Reply::Value`] or [`Reply::Done`] the VMM advances the guest's RIP and passes [`COMPLETED`] to VMEnter
 //!    (MR3): the kernel then credits the instruction to the counters. After [`Reply::Fault`] it injects #GP(0)
-//!    and passes 0: an instruction that faults does not retire.
+//!    and passes 0: an instruction that faults does not retire. A kernel without the PMU extension takes no such
+//!    word: there the VMM sends [`Request::Account`] before it enters a guest that counts.
 //! 3. When [`Configuration::report_overflow`] is set, each PMI goes to [`Request::Overflow`] first.
 //! 4. A snapshot travels in [`Chunk`]s: [`Request::Save`] of chunk 0 takes it, the others follow in order;
 //!    [`Request::Restore`] of the last chunk applies it whole or not at all.
@@ -34,7 +35,7 @@ pub use malformed::Malformed;
 pub use message::{MAX_WORDS, Message, VERSION};
 pub use refusal::{FilterReason, Refusal, SnapshotReason, UnavailableReason};
 pub use reply::{COMPLETED, OverflowDecision, Reply, ReplyCode};
-pub use request::{Operation, Privilege, Request};
+pub use request::{Completion, Operation, Privilege, Request};
 pub use statistics::{
     MAX_VMS, STATISTICS, STATISTICS_BYTES, STATISTICS_MAGIC, Statistic, StatisticsPage, StatisticsRegion,
     VmStatistics,

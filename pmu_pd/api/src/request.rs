@@ -24,6 +24,8 @@ codes! {
         Restore = 0x07,
         /// [`Request::Statistics`].
         Statistics = 0x08,
+        /// [`Request::Account`].
+        Account = 0x09,
         /// [`Request::ReplaceFilter`].
         ReplaceFilter = 0x20,
     }
@@ -65,6 +67,35 @@ impl Privilege {
         }
         let cpl = u8::try_from(word & CPL_MASK).map_err(|_| Malformed::Word { index })?;
         Ok(Self { cpl, protection_enabled: word & PE != 0, counters_enabled: word & PCE != 0 })
+    }
+}
+
+/// An instruction that the VMM completed for the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Completion {
+    /// It was a branch.
+    pub branch: bool,
+    /// It was at CPL 3.
+    pub user: bool,
+}
+
+const INSTRUCTION: u64 = 1;
+const BRANCH: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
+
+impl Completion {
+    fn word(self) -> u64 {
+        INSTRUCTION | flag(self.branch, BRANCH) | flag(self.user, USER)
+    }
+
+    /// 0 is none.
+    fn from_word(word: u64, index: u64) -> Result<Option<Self>, Malformed> {
+        let completion = Self { branch: word & BRANCH != 0, user: word & USER != 0 };
+        match word {
+            0 => Ok(None),
+            _ if completion.word() == word => Ok(Some(completion)),
+            _ => Err(Malformed::Word { index }),
+        }
     }
 }
 
@@ -115,6 +146,14 @@ pub enum Request {
         /// Index of the first one wanted, in the order of [`Statistic`](crate::Statistic).
         first: u64,
     },
+    /// On a kernel without the PMU extension, before each VM entry of a guest that counts: account for the instruction
+    /// that the VMM completed since the last exit, if it did, and say whether a PMI is due. Word 0: 0, or bit 0 with
+    /// bit 1 for a branch and bit 2 for CPL 3. Answer: [`Reply::Value`](crate::Reply::Value), 1 if a PMI is due, else 0.
+    /// Refused where the kernel does both.
+    Account {
+        /// The completed instruction.
+        completed: Option<Completion>,
+    },
     /// From the manager's channel only: take the filter of VM `vm` (its place in the policy, from 0) from the
     /// update region. Word 0: `vm`. Answer: [`Reply::Replaced`](crate::Reply::Replaced).
     ReplaceFilter {
@@ -138,6 +177,9 @@ impl Request {
             Request::Save { index } => Message::new(Op::Save.code(), [index]),
             Request::Restore(chunk) => Message::new(Op::Restore.code(), chunk.words()),
             Request::Statistics { first } => Message::new(Op::Statistics.code(), [first]),
+            Request::Account { completed } => {
+                Message::new(Op::Account.code(), [completed.map_or(0, Completion::word)])
+            }
             Request::ReplaceFilter { vm } => Message::new(Op::ReplaceFilter.code(), [u64::from(vm)]),
         }
     }
@@ -167,6 +209,10 @@ impl Request {
             },
             Operation::Restore => Ok(Request::Restore(Chunk::from_words(message.exactly()?)?)),
             Operation::Statistics => message.exactly().map(|[first]| Request::Statistics { first }),
+            Operation::Account => {
+                let [word] = message.exactly()?;
+                Ok(Request::Account { completed: Completion::from_word(word, 0)? })
+            }
             Operation::ReplaceFilter => {
                 Ok(Request::ReplaceFilter { vm: word32(&message.exactly::<1>()?, 0)? })
             }

@@ -19,7 +19,11 @@ fn requests() -> Vec<Request> {
         Request::Restore(chunk()),
         Request::Statistics { first: u64::MAX },
         Request::ReplaceFilter { vm: 7 },
+        Request::Account { completed: None },
     ];
+    for (branch, user) in [(false, false), (false, true), (true, false), (true, true)] {
+        requests.push(Request::Account { completed: Some(Completion { branch, user }) });
+    }
     for cpl in 0..4 {
         for (pe, pce) in [(false, false), (false, true), (true, false), (true, true)] {
             requests.push(Request::Rdpmc { index: 0x4000_0000, privilege: Privilege::new(cpl, pe, pce) });

@@ -4,7 +4,7 @@ mod vm;
 
 pub use vm::Vm;
 
-use crate::policy::{Policy, PolicyError};
+use crate::policy::{Policy, PolicyError, VmPolicy};
 use crate::port::PmuPort;
 use crate::statistics::RegionCells;
 use core::sync::atomic::AtomicU64;
@@ -29,6 +29,18 @@ impl<'a, P: PmuPort> Domain<'a, P> {
         policy: &'a [AtomicU64],
         update: &'a [AtomicU64],
         statistics: &'a RegionCells,
+        port: impl FnMut(u8) -> P,
+    ) -> Self {
+        Self::restricted(policy, update, statistics, |_| {}, port)
+    }
+
+    /// The same, where the kernel cannot give every VM what the policy does: `restrict` changes what a VM gets before its
+    /// port is made.
+    pub fn restricted(
+        policy: &'a [AtomicU64],
+        update: &'a [AtomicU64],
+        statistics: &'a RegionCells,
+        mut restrict: impl FnMut(&mut VmPolicy<'a>),
         mut port: impl FnMut(u8) -> P,
     ) -> Self {
         let mut domain = Self { vms: Vec::new(), manager: None, update, statistics, invalid: None };
@@ -40,9 +52,10 @@ impl<'a, P: PmuPort> Domain<'a, P> {
             Ok(policy) => {
                 domain.manager = policy.manager;
                 statistics.start(policy.vms.iter().map(|vm| u64::from(vm.channel)));
-                for (vm, cells) in policy.vms.iter().zip(statistics.vms()) {
+                for (mut vm, cells) in policy.vms.into_iter().zip(statistics.vms()) {
+                    restrict(&mut vm);
                     // Both vectors hold MAX_VMS.
-                    let _ = domain.vms.push(Vm::new(vm, port(vm.channel), cells));
+                    let _ = domain.vms.push(Vm::new(&vm, port(vm.channel), cells));
                 }
             }
         }

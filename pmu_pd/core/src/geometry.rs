@@ -18,6 +18,7 @@ pub struct Hardware {
     full_width_writes: bool,
     saves_global_control: bool,
     selects_transactions: bool,
+    without_extension: bool,
 }
 
 /// What the policy wants a guest to have; `None` means as much as the hardware has.
@@ -58,6 +59,7 @@ const fn contiguous(bitmap: u8) -> u8 {
     bitmap.trailing_ones().to_le_bytes()[0]
 }
 
+/// The lowest `count` bits, all 8 for more.
 const fn low_bits(count: u8) -> u8 {
     width_mask(count as u32).to_le_bytes()[0]
 }
@@ -75,6 +77,7 @@ impl Hardware {
         full_width_writes: false,
         saves_global_control: false,
         selects_transactions: false,
+        without_extension: false,
     };
 
     /// The hardware that `raw` describes, cut to what a vPMU can have: version 5, [`MAX_GENERAL`] and [`MAX_FIXED`]
@@ -87,7 +90,7 @@ impl Hardware {
         let [eax, ebx, ecx, edx] = raw.leaf_a;
         let version = byte(eax, 0);
         let has_fixed = version >= leaf_a::GLOBAL_VERSION;
-        let listed = low_bits(contiguous_count(edx));
+        let listed = low_bits(byte(edx, 0) & leaf_a::LISTED_FIXED);
         let bitmap = if version >= leaf_a::BITMAP_VERSION { byte(ecx, 0) } else { 0 };
         let fixed = if has_fixed { (listed | bitmap) & low_bits(MAX_FIXED) } else { 0 };
         let hardware = Self {
@@ -101,6 +104,7 @@ impl Hardware {
             full_width_writes: raw.perf_capabilities & capabilities::FW_WRITES != 0,
             saves_global_control: raw.flags & RawGeometry::SAVES_GLOBAL_CONTROL != 0,
             selects_transactions: raw.flags & RawGeometry::SELECTS_TRANSACTIONS != 0,
+            without_extension: raw.flags & RawGeometry::WITHOUT_EXTENSION != 0,
         };
         let widths = 32..=64;
         let usable = raw.flags & RawGeometry::USABLE != 0
@@ -167,6 +171,11 @@ impl Hardware {
             && guest.fixed == self.fixed
     }
 
+    /// The kernel has no PMU extension ([`RawGeometry::WITHOUT_EXTENSION`]).
+    pub const fn is_without_extension(&self) -> bool {
+        self.without_extension
+    }
+
     /// General-purpose counters that a vPMU can use; the reset of a context clears them all.
     pub fn general_counters(&self) -> u32 {
         u32::from(self.general).min(MAX_GENERAL as u32)
@@ -199,12 +208,6 @@ impl Hardware {
 const fn leaf_a_edx(guest: &Geometry) -> u32 {
     let width = if guest.fixed == 0 { 0 } else { (guest.fixed_width as u32) << 5 };
     contiguous(guest.fixed) as u32 | width | leaf_a::ANY_THREAD_DEPRECATED
-}
-
-/// EDX[4:0], the number of fixed counters without a gap, cut to 8.
-const fn contiguous_count(edx: u32) -> u8 {
-    let count = byte(edx, 0) & 0x1F;
-    if count > 8 { 8 } else { count }
 }
 
 impl Geometry {

@@ -12,6 +12,7 @@ pub mod arch;
 pub mod domain;
 pub mod filter;
 pub mod geometry;
+pub mod msr_port;
 pub mod pmi;
 pub mod policy;
 pub mod port;

@@ -4,6 +4,13 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortError(pub u64);
 
+impl PortError {
+    /// `seL4_InvalidArgument`.
+    pub const INVALID_ARGUMENT: Self = Self(1);
+    /// `seL4_IllegalOperation`.
+    pub const ILLEGAL_OPERATION: Self = Self(3);
+}
+
 /// How the kernel serves a VCPU's PMU (docs/architecture.md, the kernel's PMU extension).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
@@ -26,7 +33,7 @@ pub struct RawGeometry {
     /// IA32_PERF_CAPABILITIES.
     pub perf_capabilities: u64,
     /// Bit 0: VM exits can save IA32_PERF_GLOBAL_CTRL (exit control 30). Bit 1: modes other than off are accepted.
-    /// Bit 2: selectors take IN_TX and IN_TXCP.
+    /// Bit 2: selectors take IN_TX and IN_TXCP. Bit 3: the kernel has no PMU extension.
     pub flags: u64,
 }
 
@@ -37,6 +44,9 @@ impl RawGeometry {
     pub const USABLE: u64 = 1 << 1;
     /// Bit of `flags`: the kernel takes IN_TX and IN_TXCP in selectors.
     pub const SELECTS_TRANSACTIONS: u64 = 1 << 2;
+    /// Bit of `flags`: the kernel has no PMU extension. Every PMU MSR exits in every mode, RDPMC may be direct, and
+    /// completed instructions and PMIs are this domain's to account for ([`PmuPort::interrupt_due`]).
+    pub const WITHOUT_EXTENSION: u64 = 1 << 3;
 }
 
 /// One VCPU's PMU context. Reads and writes name MSRs by the SDM's numbers: IA32_PERFEVTSELi,
@@ -66,4 +76,13 @@ pub trait PmuPort {
     /// # Errors
     /// [`PortError`] if the context has no such register or the hardware would refuse the value.
     fn write(&mut self, msr: u32, value: u64) -> Result<(), PortError>;
+
+    /// On a kernel without the PMU extension: whether a counter that is to interrupt has overflowed since this was last
+    /// asked.
+    ///
+    /// # Errors
+    /// [`PortError::ILLEGAL_OPERATION`] where the kernel delivers PMIs itself.
+    fn interrupt_due(&mut self) -> Result<bool, PortError> {
+        Err(PortError::ILLEGAL_OPERATION)
+    }
 }

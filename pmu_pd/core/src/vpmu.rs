@@ -1,6 +1,7 @@
 //! One vPMU: the state machine behind every PMU access of a guest.
 
 mod access;
+pub mod account;
 mod context;
 
 pub use context::SnapshotError;
@@ -77,6 +78,8 @@ impl<'a> Vpmu<'a> {
             Mode::Emulated => KernelMode::Trapped,
             Mode::Mediated if hardware.allows_direct(&geometry) => KernelMode::Direct,
             Mode::Mediated => KernelMode::Trapped,
+            // Without the extension every PMU MSR exits.
+            Mode::Passthrough if hardware.is_without_extension() => return Err(UnavailableReason::Geometry),
             Mode::Passthrough if hardware.allows_direct(&geometry) => KernelMode::Raw,
             Mode::Passthrough => return Err(UnavailableReason::Geometry),
         };
@@ -125,6 +128,7 @@ impl<'a> Vpmu<'a> {
             if self.geometry.full_width_writes() { Direct::FULL_WIDTH_COUNTERS } else { Direct::empty() };
         let direct = match self.kernel_mode {
             KernelMode::Off | KernelMode::Trapped => Direct::empty(),
+            _ if self.hardware.is_without_extension() => Direct::RDPMC,
             KernelMode::Direct => data | full_width,
             KernelMode::Raw => data | full_width | Direct::CONTROL,
         };

@@ -64,11 +64,6 @@ impl<'a, P: PmuPort> Vm<'a, P> {
         &mut self.port
     }
 
-    /// Its statistics.
-    pub const fn statistics(&self) -> &VmCells {
-        self.statistics
-    }
-
     /// Answers one message of its VMM.
     pub fn handle(&mut self, message: &Message, now: u64) -> Reply {
         match Request::decode(message) {
@@ -121,6 +116,10 @@ impl<'a, P: PmuPort> Vm<'a, P> {
                 });
                 Ok(Reply::Overflow(decision))
             }
+            Request::Account { completed } => match vpmu.account(port, completed) {
+                Ok(due) => Ok(Reply::Value { value: u64::from(due) }),
+                Err(error) => Err(port_refusal(error)),
+            },
             Request::Save { index } => self.save(index),
             Request::Restore(ref chunk) => self.restore(chunk),
             Request::ReplaceFilter { .. } => Err(Refusal::NotManager),

@@ -24,12 +24,23 @@ pub struct FakePort {
     /// Accesses that still succeed, if limited.
     pub budget: Option<usize>,
     pub no_authority: bool,
+    /// What a kernel without the extension says of PMIs.
+    pub interrupt_due: bool,
 }
 
 impl FakePort {
     pub fn new(raw: RawGeometry) -> Self {
         let (registers, modes) = (BTreeMap::new(), Vec::new());
-        Self { raw, registers, mode: None, writes: Vec::new(), modes, budget: None, no_authority: false }
+        Self {
+            raw,
+            registers,
+            mode: None,
+            writes: Vec::new(),
+            modes,
+            budget: None,
+            no_authority: false,
+            interrupt_due: false,
+        }
     }
 
     pub fn get(&self, msr: u32) -> u64 {
@@ -106,6 +117,11 @@ impl PmuPort for FakePort {
             }
             _ => Err(RANGE_ERROR),
         }
+    }
+
+    fn interrupt_due(&mut self) -> Result<bool, PortError> {
+        let without = self.raw.flags & RawGeometry::WITHOUT_EXTENSION != 0;
+        if without { Ok(self.interrupt_due) } else { Err(PortError::ILLEGAL_OPERATION) }
     }
 }
 

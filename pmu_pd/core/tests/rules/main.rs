@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // in helper functions, which the lint does not take for tests
 #![allow(clippy::cast_possible_truncation)] // small numbers of our own
 
+mod account;
 mod common;
 mod control;
 mod counters;

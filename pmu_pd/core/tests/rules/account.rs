@@ -1,0 +1,163 @@
+//! Instructions that the VMM completes, on a kernel without the extension (volume 3C, 26.1; 20.2.1.1).
+
+use crate::common::*;
+use pmu_api::{Completion, Mode, Reply, Request};
+use pmu_core::arch::*;
+use pmu_core::vpmu::account::{counts_completion, fixed_counts_completion};
+use pmu_core::{PortError, RawGeometry};
+
+const OS: Completion = Completion { branch: false, user: false };
+const INSTRUCTIONS: u64 = 0xC0;
+const BRANCHES: u64 = 0xC4;
+const ON: u64 = selector::ENABLE | selector::OS | selector::USR;
+
+fn stock() -> RawGeometry {
+    let raw = ice_lake();
+    RawGeometry { flags: raw.flags | RawGeometry::WITHOUT_EXTENSION, ..raw }
+}
+
+fn guest() -> Bench {
+    let mut bench = Bench::with(stock(), &policy(Mode::Mediated, version(5), allow_all()));
+    bench.accepts(IA32_PERF_GLOBAL_CTRL, 0xF_0000_00FF);
+    bench
+}
+
+impl Bench {
+    fn complete(&mut self, completion: Completion) {
+        assert_eq!(self.vpmu.account(&mut self.port, Some(completion)), Ok(false));
+    }
+}
+
+/// Each condition of an event's count, from 20.2.1.1 (figure 20-1) and table 20-1.
+#[test]
+fn a_selector_counts_the_instruction_that_it_selects() {
+    let user = Completion { user: true, ..OS };
+    let branch = Completion { branch: true, ..OS };
+    let one = |value: u64, completion, counts| {
+        assert_eq!(counts_completion(value, completion), counts, "{value:#x} {completion:?}");
+    };
+    one(ON | INSTRUCTIONS, OS, true);
+    one(ON | INSTRUCTIONS, branch, true);
+    one(ON | BRANCHES, OS, false);
+    one(ON | BRANCHES, branch, true);
+    one(ON | 0x3C, branch, false);
+    one(ON | 0x01C0, OS, false);
+    one(ON & !selector::ENABLE | INSTRUCTIONS, OS, false);
+    one(ON & !selector::OS | INSTRUCTIONS, OS, false);
+    one(ON & !selector::OS | INSTRUCTIONS, user, true);
+    one(ON & !selector::USR | INSTRUCTIONS, user, false);
+    one(ON | selector::INT | INSTRUCTIONS, OS, true);
+    one(ON | selector::EDGE | INSTRUCTIONS, OS, false);
+    // A counter mask of 1 is reached by one event, of 2 is not; inverted, one event is not below 1. Without a mask, INV
+    // has no effect.
+    one(ON | 1 << 24 | INSTRUCTIONS, OS, true);
+    one(ON | 2 << 24 | INSTRUCTIONS, OS, false);
+    one(ON | 1 << 24 | selector::INVERT | INSTRUCTIONS, OS, false);
+    one(ON | selector::INVERT | INSTRUCTIONS, OS, true);
+}
+
+/// Fixed counter 0 counts retired instructions in the rings of its field (20.2.2, table 20-2).
+#[test]
+fn fixed_counter_0_counts_in_its_rings() {
+    let user = Completion { user: true, ..OS };
+    for (control, kernel, application) in
+        [(0, false, false), (1, true, false), (2, false, true), (0xB, true, true)]
+    {
+        assert_eq!(fixed_counts_completion(control, OS), kernel);
+        assert_eq!(fixed_counts_completion(control, user), application);
+        assert!(!fixed_counts_completion(control << 4, OS), "the others count something else");
+    }
+}
+
+#[test]
+fn every_counter_that_counts_gains_one() {
+    let mut bench = guest();
+    bench.accepts(EVENTSEL, ON | INSTRUCTIONS);
+    bench.accepts(EVENTSEL + 1, ON | BRANCHES);
+    bench.accepts(EVENTSEL + 7, ON | INSTRUCTIONS);
+    bench.accepts(IA32_FIXED_CTR_CTRL, 0x33);
+    bench.complete(OS);
+    bench.complete(Completion { branch: true, ..OS });
+    for (msr, count) in [(IA32_A_PMC0, 2), (IA32_A_PMC0 + 1, 1), (IA32_A_PMC0 + 7, 2), (IA32_A_PMC0 + 2, 0)] {
+        assert_eq!(bench.port.get(msr), count, "{msr:#x}");
+    }
+    assert_eq!((bench.port.get(IA32_FIXED_CTR0), bench.port.get(IA32_FIXED_CTR0 + 1)), (2, 0));
+}
+
+/// Nothing was completed, the counter is disabled by IA32_PERF_GLOBAL_CTRL, or the filter denies the event.
+#[test]
+fn what_does_not_count_stays() {
+    let mut bench = guest();
+    bench.accepts(EVENTSEL, ON | INSTRUCTIONS);
+    bench.accepts(IA32_FIXED_CTR_CTRL, 3);
+    assert_eq!(bench.vpmu.account(&mut bench.port, None), Ok(false));
+    bench.accepts(IA32_PERF_GLOBAL_CTRL, 0xE_0000_00FE);
+    bench.complete(OS);
+    assert_eq!((bench.port.get(IA32_A_PMC0), bench.port.get(IA32_FIXED_CTR0)), (0, 0));
+
+    let denied = policy(Mode::Mediated, version(5), filter(|event, _| event != 0xC0, 0xE));
+    let mut bench = Bench::with(stock(), &denied);
+    bench.accepts(IA32_PERF_GLOBAL_CTRL, 0xF_0000_00FF);
+    bench.accepts(EVENTSEL, ON | INSTRUCTIONS);
+    bench.accepts(IA32_FIXED_CTR_CTRL, 3);
+    bench.complete(OS);
+    assert_eq!((bench.port.get(IA32_A_PMC0), bench.port.get(IA32_FIXED_CTR0)), (0, 0));
+}
+
+/// A counter that wraps sets its bit of IA32_PERF_GLOBAL_STATUS and goes on from 0 (20.2.2).
+#[test]
+fn an_overflow_sets_its_status_bit() {
+    let mut bench = guest();
+    bench.accepts(EVENTSEL + 3, ON | INSTRUCTIONS);
+    bench.accepts(IA32_FIXED_CTR_CTRL, 3);
+    for msr in [IA32_A_PMC0 + 3, IA32_FIXED_CTR0] {
+        bench.accepts(msr, (1 << 48) - 1);
+    }
+    bench.port.set(IA32_PERF_GLOBAL_STATUS, 1);
+    bench.complete(OS);
+    assert_eq!(bench.port.get(IA32_PERF_GLOBAL_STATUS), 1 << 32 | 1 << 3 | 1);
+    assert_eq!((bench.port.get(IA32_A_PMC0 + 3), bench.port.get(IA32_FIXED_CTR0)), (0, 0));
+}
+
+/// The bundled kernel accounts itself: to account twice is refused, and nothing changes.
+#[test]
+fn a_kernel_with_the_extension_refuses() {
+    let mut bench = Bench::guest(5);
+    bench.accepts(EVENTSEL, ON | INSTRUCTIONS);
+    bench.accepts(IA32_PERF_GLOBAL_CTRL, 1);
+    let before = bench.port.registers.clone();
+    assert_eq!(bench.vpmu.account(&mut bench.port, Some(OS)), Err(PortError::ILLEGAL_OPERATION));
+    assert_eq!(bench.port.registers, before);
+}
+
+/// RDPMC alone is direct without the extension, and passthrough cannot be.
+#[test]
+fn only_rdpmc_is_direct_and_passthrough_is_refused() {
+    let direct = |raw, mode| {
+        let vpmu = pmu_core::Vpmu::new(&raw, &policy(mode, version(5), allow_all()));
+        vpmu.map(|vpmu| vpmu.configuration().direct)
+    };
+    use pmu_api::{Direct, UnavailableReason};
+    assert_eq!(direct(stock(), Mode::Mediated), Ok(Direct::RDPMC));
+    assert_eq!(direct(stock(), Mode::Emulated), Ok(Direct::empty()));
+    assert_eq!(direct(stock(), Mode::Passthrough), Err(UnavailableReason::Geometry));
+    let few = policy(Mode::Mediated, pmu_core::Wanted { general: Some(4), ..version(5) }, allow_all());
+    let vpmu = pmu_core::Vpmu::new(&stock(), &few).unwrap();
+    assert_eq!(
+        vpmu.configuration().direct,
+        Direct::empty(),
+        "RDPMC would read counters that the guest has not"
+    );
+}
+
+/// The answer says whether a PMI is due.
+#[test]
+fn the_answer_is_whether_a_pmi_is_due() {
+    let statistics = pmu_core::RegionCells::new();
+    let guest = policy(Mode::Mediated, version(5), allow_all());
+    let mut vm = pmu_core::Vm::new(&guest, FakePort::new(stock()), &statistics.vms()[0]);
+    let account = Request::Account { completed: None };
+    assert_eq!(vm.step(&account, 0), Reply::Value { value: 0 });
+    vm.port().interrupt_due = true;
+    assert_eq!(vm.step(&account, 0), Reply::Value { value: 1 });
+}
