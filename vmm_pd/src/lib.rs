@@ -6,14 +6,17 @@ mod console;
 pub mod link;
 mod regions;
 pub mod serial;
+#[cfg(stock_kernel)]
+mod stock;
 mod vcpu;
 
 use console::Console;
 use link::PolicyDomain;
 use pmu_api::Statistic;
 use vcpu::MicrokitVcpu;
+use vmm_core::boot::Start;
 use vmm_core::seam::{Event, Recorder};
-use vmm_core::{PmuLink, Vcpu, Vm, boot, elf};
+use vmm_core::{PmuLink, Vcpu, Vm, loader};
 
 /// What is printed while the guest runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,35 +37,34 @@ pub fn run(trace: Trace) {
 fn run_guest(console: &mut Console, trace: Trace) {
     let mut ram = regions::guest_ram();
     let memory = ram.bytes();
-    if memory.len() < boot::LEAST_MEMORY {
-        return console
-            .line(format_args!("@stop code=2 guest_ram is smaller than {:#x} bytes", boot::LEAST_MEMORY));
-    }
-    let entry = match elf::load(regions::guest_image(), memory) {
-        Ok(entry) => entry,
+    let start = match loader::load(regions::guest_image(), memory) {
+        Ok(start) => start,
         Err(error) => return console.line(format_args!("@stop code=2 the guest is refused: {error}")),
     };
-    boot::write_tables(memory);
-    let size = memory.len() as u64;
     let vcpu = MicrokitVcpu::new(ram);
     if trace == Trace::Seams {
         // Each has its own line.
         let [mut vcpu_lines, mut link_lines] = [Console::new(false), Console::new(false)];
         let vcpu = Recorder::new(vcpu, |event: &Event| vcpu_lines.line(format_args!("{event}")));
         let link = Recorder::new(PolicyDomain, |event: &Event| link_lines.line(format_args!("{event}")));
-        run_vm(console, vcpu, link, entry, size);
+        run_on(console, vcpu, link, &start);
     } else {
-        run_vm(console, vcpu, PolicyDomain, entry, size);
+        run_on(console, vcpu, PolicyDomain, &start);
     }
 }
 
-fn run_vm<V: Vcpu, L: PmuLink>(console: &mut Console, mut vcpu: V, link: L, entry: u64, size: u64) {
+#[cfg(not(stock_kernel))]
+use run_vm as run_on;
+#[cfg(stock_kernel)]
+use stock::run_on;
+
+fn run_vm<V: Vcpu, L: PmuLink>(console: &mut Console, mut vcpu: V, link: L, guest: &Start) {
     let mut vm = match Vm::new(link) {
         Ok(vm) => vm,
         Err(error) => return console.line(format_args!("@stop code=2 no PMU: {error}")),
     };
     let start = vcpu::now();
-    let stop = vm.run(&mut vcpu, console, entry, size);
+    let stop = vm.run(&mut vcpu, console, guest);
     let end = vcpu::now();
     console.flush();
     console.line(format_args!("@time cycles={}", end.wrapping_sub(start)));

@@ -45,6 +45,15 @@ impl GuestRam {
         bytes.copy_from_slice(found);
         true
     }
+
+    /// Writes guest memory; false, and nothing written, if not all of it is RAM.
+    pub fn write(&mut self, address: u64, bytes: &[u8]) -> bool {
+        let range =
+            usize::try_from(address).ok().and_then(|start| Some(start..start.checked_add(bytes.len())?));
+        let Some(found) = range.and_then(|range| self.bytes().get_mut(range)) else { return false };
+        found.copy_from_slice(bytes);
+        true
+    }
 }
 
 /// The guest's ELF file, with what follows it in its region.

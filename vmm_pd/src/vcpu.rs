@@ -69,9 +69,15 @@ impl vmm_core::Vcpu for MicrokitVcpu {
     fn now(&self) -> u64 {
         now()
     }
+}
 
+impl vmm_core::Memory for MicrokitVcpu {
     fn read_memory(&self, address: u64, bytes: &mut [u8]) -> bool {
         self.ram.read(address, bytes)
+    }
+
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> bool {
+        self.ram.write(address, bytes)
     }
 }
 

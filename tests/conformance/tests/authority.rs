@@ -38,7 +38,7 @@ fn folder(name: &str) -> PathBuf {
     for name in ["pmu_pd.elf", "monitor.elf"] {
         fs::copy(&program, folder.join(name)).unwrap();
     }
-    fs::write(folder.join("guest.elf"), [0; 16]).unwrap();
+    fs::write(folder.join("guest.image"), [0; 16]).unwrap();
     fs::write(folder.join("policy.bin"), [0; 16]).unwrap();
     folder
 }
@@ -82,11 +82,11 @@ fn each_fact_has_a_system_that_breaks_it() {
     let mutants = [
         ("no-device", after(pmu, "<ioport id=\"0\" addr=\"0x2f8\" size=\"8\" />")),
         ("no-device", after(pmu, "<irq id=\"0\" pin=\"4\" vector=\"4\" />")),
-        ("memory", after(pmu, "<map mr=\"guest_image\" vaddr=\"0x50000000\" perms=\"r\" />")),
+        ("memory", after(pmu, "<map mr=\"guest_image\" vaddr=\"0x80000000\" perms=\"r\" />")),
         ("memory", after(vmm, "<map mr=\"policy\" vaddr=\"0x52000000\" perms=\"r\" />")),
         ("memory", system().replace("vaddr=\"0x51000000\" perms=\"r\"", "vaddr=\"0x51000000\" perms=\"rw\"")),
         ("one-endpoint", system().replace("pp=\"true\" notify=\"false\"", "pp=\"true\" notify=\"true\"")),
-        ("guest-memory", after(guest, "<map mr=\"statistics\" vaddr=\"0x1000000\" perms=\"r\" />")),
+        ("guest-memory", after(guest, "<map mr=\"statistics\" vaddr=\"0x40000000\" perms=\"r\" />")),
         ("islands", after(vmm, "<cspace><cap_tcb slot=\"1\" pd=\"pmu\" /></cspace>")),
         ("islands", after(vmm, "<cspace><cap_vspace slot=\"1\" pd=\"pmu\" /></cspace>")),
         ("pmu-right", system().replace(pmu, "")),

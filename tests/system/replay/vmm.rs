@@ -5,6 +5,7 @@
 #![no_main]
 
 use sel4_microkit::{Handler, NullHandler, debug_println, protection_domain, var};
+use vmm_core::boot::Start;
 use vmm_core::seam::{Difference, ReplayLink, Tape};
 use vmm_core::{Observer, Vm};
 use vmm_pd::link::PolicyDomain;
@@ -57,7 +58,7 @@ fn replay(events: &[u64], entry: u64, memory: u64) -> Round {
     let mut calls = 0;
     // A link that fails has left its difference on the tape.
     if let Ok(mut vm) = Vm::new(ReplayLink::new(&tape, PolicyDomain)) {
-        vm.run(&mut &tape, &mut Silent, entry, memory);
+        vm.run(&mut &tape, &mut Silent, &Start::long(entry, memory));
         calls = vm.calls();
     }
     Round { exits: tape.exits(), calls, difference: tape.finish() }

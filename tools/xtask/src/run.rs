@@ -1,5 +1,6 @@
 //! `run`: a guest on seL4 with the PMU mediated, and what came of it.
 
+mod guest;
 mod lines;
 mod progress;
 pub mod replay;
@@ -7,7 +8,6 @@ mod report;
 mod show;
 pub mod tests_of_guests;
 
-use crate::image::freestanding::{Build, binaries};
 use crate::image::{self, Request};
 use crate::kernel::KernelConfig;
 use crate::machine::{Ended, Finished, bochs, kvm};
@@ -15,6 +15,7 @@ use crate::policy;
 use crate::process::{Failure, Outcome};
 use crate::setup;
 use crate::workspace::{output, root};
+use guest::Guest;
 use kernel::Config;
 use progress::Progress;
 use report::Report;
@@ -26,9 +27,18 @@ use vmm_core::seam;
 /// What `cargo xtask run` takes.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The guest: count, idle, sample, multiplex, hostile, or a 64-bit ELF file
+    /// The guest: count, idle, sample, multiplex, hostile, or a file: a Multiboot kernel or a 64-bit ELF file
     #[arg(long, value_name = "NAME|FILE", default_value = DEFAULT_GUEST)]
     guest: String,
+    /// The command line of a Multiboot kernel
+    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
+    append: String,
+    /// The module of a Multiboot kernel
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// The guest's memory
+    #[arg(long, value_name = "MIB", default_value_t = guest::DEFAULT_MEMORY)]
+    memory: u32,
     /// How the guest's PMU is served; with a filter that denies nothing
     #[arg(long, value_enum, conflicts_with = "policy")]
     mode: Option<Mode>,
@@ -62,7 +72,7 @@ pub struct Arguments {
     record: Option<PathBuf>,
     /// Replay what `--record` wrote through the VMM's logic and the policy domain, and report the first difference (needs
     /// `--machine qemu` and the policy of the recording)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "trace", "record", "json"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "memory", "trace", "record", "json"])]
     replay: Option<PathBuf>,
     /// Stop the guest after this many seconds
     #[arg(long, value_name = "S", default_value_t = 120)]
@@ -113,7 +123,7 @@ enum Machine {
 }
 
 /// The guests of this project; each is a binary of the package `guest`.
-const GUESTS: [&str; 5] = ["count", "idle", "sample", "multiplex", "hostile"];
+const GUESTS: [&str; 6] = ["count", "idle", "sample", "multiplex", "hostile", "orphan"];
 /// The guest of a run that names none.
 const DEFAULT_GUEST: &str = "count";
 /// Where guests are linked.
@@ -146,9 +156,15 @@ pub fn run(arguments: &Arguments) -> Outcome {
     progress.say("policy");
     compile_policy(arguments, &inputs)?;
     progress.say("guest");
-    put_guest(&arguments.guest, &inputs.join("guest.elf"))?;
+    let guest = Guest {
+        name: &arguments.guest,
+        append: &arguments.append,
+        initrd: arguments.initrd.as_deref(),
+        memory: arguments.memory,
+    };
+    let memory_mib = guest.put(&inputs)?;
     progress.say("kernel, protection domains, image");
-    let system = system(arguments, &inputs)?;
+    let system = system(arguments, &guest, &inputs)?;
     let out = folder.join(config.name());
     let mut request = Request::new(config, &system, &out);
     request.search.push(inputs);
@@ -160,6 +176,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
             let mut machine = image.in_bochs(&folder.join("bochs"));
             machine.cpu_model.clone_from(&arguments.model);
             machine.pmu = Some(bochs::Pmu { skid: arguments.skid, costs: costs(&arguments.costs) });
+            machine.memory_mib = memory_mib;
             machine.time_limit = Duration::from_secs(arguments.timeout);
             machine.sentinels = sentinels();
             machine.run(|line| progress.line(line))?
@@ -168,6 +185,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
             progress.say("QEMU");
             let mut machine = image.in_qemu(&folder.join("qemu"));
             machine.kvm = arguments.machine == Machine::Kvm;
+            machine.memory_mib = memory_mib;
             machine.time_limit = Duration::from_secs(arguments.timeout);
             machine.sentinels = sentinels();
             machine.run(|line| progress.line(line))?
@@ -180,19 +198,21 @@ pub fn run(arguments: &Arguments) -> Outcome {
     conclude(arguments, config, &finished)
 }
 
-/// The system description; one in `folder` with the VMM that prints every exit, for a trace.
-fn system(arguments: &Arguments, folder: &Path) -> Outcome<PathBuf> {
+/// The system description; one in `folder` with the guest's memory, and for a trace with the VMM that prints every
+/// exit.
+fn system(arguments: &Arguments, guest: &Guest<'_>, folder: &Path) -> Outcome<PathBuf> {
     let file = root().join("system.xml");
+    let text = fs::read_to_string(&file)
+        .map_err(|e| Failure::Environment(format!("{} cannot be read: {e}", file.display())))?;
     let vmm = match (&arguments.trace, &arguments.record) {
-        (None, None) => return Ok(file),
+        (None, None) => "\"vmm_pd.elf\"",
         (Some(_), _) => "\"vmm_pd_trace.elf\"",
         (None, Some(_)) => "\"vmm_pd_record.elf\"",
     };
-    let text = fs::read_to_string(&file)
-        .map_err(|e| Failure::Environment(format!("{} cannot be read: {e}", file.display())))?;
-    let traced = folder.join("system.xml");
-    fs::write(&traced, text.replace("\"vmm_pd.elf\"", vmm)).map_err(|e| unwritable(&traced, &e))?;
-    Ok(traced)
+    let changed = folder.join("system.xml");
+    fs::write(&changed, guest.resize(&text)?.replace("\"vmm_pd.elf\"", vmm))
+        .map_err(|e| unwritable(&changed, &e))?;
+    Ok(changed)
 }
 
 fn sentinels() -> Vec<String> {
@@ -221,46 +241,12 @@ fn compile_policy(arguments: &Arguments, folder: &Path) -> Outcome {
 /// Puts the files that system.xml names into `folder`: the default policy and guest.
 pub fn default_inputs(folder: &Path) -> Outcome {
     policy::compile_to(&default_policy(), &folder.join("policy.bin"))?;
-    put_guest(DEFAULT_GUEST, &folder.join("guest.elf"))
+    Guest::new(DEFAULT_GUEST).put(folder).map(drop)
 }
 
 fn default_policy() -> PathBuf {
     root().join("pmu_pd/policy/examples/single_tenant.toml")
 }
-
-/// Puts the guest's ELF file at `to`.
-fn put_guest(guest: &str, to: &Path) -> Outcome {
-    let file = if GUESTS.contains(&guest) && binaries()?.contains_key(guest) {
-        let build = Build { name: "guest", image_base: GUEST_BASE, flags: Vec::new() };
-        build.programs(&[guest])?.swap_remove(0)
-    } else {
-        PathBuf::from(guest)
-    };
-    let unreadable = |e| {
-        let names = GUESTS.join(", ");
-        Failure::Environment(format!(
-            "guest {} cannot be read ({e}); there are {names}, or name an ELF file",
-            file.display()
-        ))
-    };
-    let bytes = fs::read(&file).map_err(unreadable)?;
-    // What the VMM would refuse is refused before anything boots.
-    let mut memory = vec![0; GUEST_RAM];
-    vmm_core::elf::load(&bytes, &mut memory)
-        .map_err(|e| Failure::Environment(format!("guest {}: {e}", file.display())))?;
-    if bytes.len() > GUEST_IMAGE {
-        return Err(Failure::Environment(format!(
-            "guest {} has {} bytes; system.xml has room for {GUEST_IMAGE} (memory region guest_image)",
-            file.display(),
-            bytes.len()
-        )));
-    }
-    fs::write(to, bytes).map_err(|e| unwritable(to, &e))
-}
-
-/// Sizes of the memory regions of system.xml.
-const GUEST_RAM: usize = 0x100_0000;
-const GUEST_IMAGE: usize = 0x10_0000;
 
 fn write_trace(finished: &Finished, file: &Path) -> Outcome {
     let of_trace = |line: &&str| line.starts_with("@trace ") || line.starts_with(seam::PREFIX);

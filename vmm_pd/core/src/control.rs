@@ -2,6 +2,7 @@
 
 use crate::apic::{GeneralProtection, LocalApic};
 use crate::arch::{DR6_RESET, DR7_RESET, Field, cr0, cr4, efer};
+use crate::cpuid::PHYSICAL_ADDRESSES;
 use crate::exit::{ControlRegisterAccess, DebugRegisterAccess};
 use crate::msr::set_long_mode;
 use crate::registers::{Operand, Registers};
@@ -14,6 +15,11 @@ pub const CR0_MASK: u64 = cr0::NE | cr0::CD | cr0::NW;
 const CR4_ALLOWED: u64 = cr4::TSD | cr4::PSE | cr4::PAE | cr4::PGE | cr4::PCE | cr4::OSFXSR | cr4::OSXMMEXCPT;
 /// CR4 bits that are the VMM's.
 pub const CR4_MASK: u64 = !CR4_ALLOWED;
+/// Bits of CR3 that locate the table of PAE paging (SDM vol. 3A, table 4-7).
+const PDPT_ADDRESS: u64 = 0xffff_ffe0;
+/// Bits of an entry of it: present; those that must be 0 (SDM vol. 3A, table 4-8).
+const PDPTE_PRESENT: u64 = 1;
+const PDPTE_RESERVED: u64 = !(PHYSICAL_ADDRESSES - 1) | 0x1e6;
 /// L bit of the CS access rights (SDM vol. 3C, table 25-2).
 const CS_LONG: u64 = 1 << 13;
 
@@ -78,11 +84,18 @@ pub fn control_register<V: Vcpu>(
     }
 }
 
+/// The register that is moved: its low half outside 64-bit mode.
 fn operand<V: Vcpu>(vcpu: &mut V, registers: &Registers, operand: Operand) -> u64 {
-    match operand {
+    let value = match operand {
         Operand::Gpr(register) => registers.get(register),
         Operand::Rsp => vcpu.read(Field::GuestRsp),
-    }
+    };
+    if is_long(vcpu) { value } else { value & u64::from(u32::MAX) }
+}
+
+/// Whether the guest executes 64-bit code.
+pub fn is_long<V: Vcpu>(vcpu: &mut V) -> bool {
+    vcpu.read(Field::GuestEfer) & efer::LMA != 0 && vcpu.read(Field::GuestCsAccessRights) & CS_LONG != 0
 }
 
 /// CR0 as the guest reads it (SDM vol. 3C, 26.3).
@@ -98,7 +111,16 @@ fn write_cr0<V: Vcpu>(vcpu: &mut V, value: u64) -> Result<(), ControlFault> {
     if bad {
         return Err(ControlFault::GeneralProtection);
     }
-    if paging != (vcpu.read(Field::GuestCr0) & cr0::PG != 0) {
+    let changed = visible_cr0(vcpu) ^ value;
+    // SDM vol. 3A, 4.4.1: a change of one of these loads the PDPTEs.
+    if changed & (cr0::CD | cr0::NW | cr0::PG) != 0 && paging {
+        let extended = vcpu.read(Field::GuestCr4) & cr4::PAE != 0;
+        let long = vcpu.read(Field::GuestEfer) & efer::LME != 0;
+        if extended && !long {
+            load_pdptes(vcpu)?;
+        }
+    }
+    if changed & cr0::PG != 0 {
         switch_paging(vcpu, paging)?;
     }
     vcpu.write(Field::GuestCr0, value & !(cr0::CD | cr0::NW) | cr0::NE | cr0::ET);
@@ -112,7 +134,6 @@ fn switch_paging<V: Vcpu>(vcpu: &mut V, on: bool) -> Result<(), ControlFault> {
     let code_is_long = vcpu.read(Field::GuestCsAccessRights) & CS_LONG != 0;
     match (on, long) {
         (true, true) if !pae || code_is_long => Err(ControlFault::GeneralProtection),
-        (true, false) if pae => Err(ControlFault::Unsupported("PAE paging without IA-32e mode")),
         (false, true) if code_is_long => Err(ControlFault::GeneralProtection),
         (_, true) => {
             set_long_mode(vcpu, on);
@@ -128,7 +149,33 @@ fn write_cr4<V: Vcpu>(vcpu: &mut V, value: u64) -> Result<(), GeneralProtection>
     if value & !CR4_ALLOWED != 0 || long && value & cr4::PAE == 0 {
         return Err(GeneralProtection);
     }
+    let changed = vcpu.read(Field::GuestCr4) ^ value;
+    let paging = vcpu.read(Field::GuestCr0) & cr0::PG != 0;
+    if paging && !long && value & cr4::PAE != 0 && changed & (cr4::PAE | cr4::PGE | cr4::PSE) != 0 {
+        load_pdptes(vcpu)?;
+    }
     vcpu.write(Field::GuestCr4, value | cr4::VMXE);
+    Ok(())
+}
+
+/// The four page-directory-pointer-table entries at CR3, which PAE paging keeps in registers (SDM vol. 3A, 4.4.1) and
+/// VM entry takes from the VMCS (SDM vol. 3C, 27.3.2.4).
+fn load_pdptes<V: Vcpu>(vcpu: &mut V) -> Result<(), GeneralProtection> {
+    use Field::{GuestPdpte0, GuestPdpte1, GuestPdpte2, GuestPdpte3};
+    let table = vcpu.read(Field::GuestCr3) & PDPT_ADDRESS;
+    let mut bytes = [0; 32];
+    // Where no memory is, nothing answers: ones, which have reserved bits.
+    if !vcpu.read_memory(table, &mut bytes) {
+        return Err(GeneralProtection);
+    }
+    let (entries, _) = bytes.as_chunks::<8>();
+    let bad = |entry: u64| entry & PDPTE_PRESENT != 0 && entry & PDPTE_RESERVED != 0;
+    if entries.iter().any(|entry| bad(u64::from_le_bytes(*entry))) {
+        return Err(GeneralProtection);
+    }
+    for (field, entry) in [GuestPdpte0, GuestPdpte1, GuestPdpte2, GuestPdpte3].into_iter().zip(entries) {
+        vcpu.write(field, u64::from_le_bytes(*entry));
+    }
     Ok(())
 }
 

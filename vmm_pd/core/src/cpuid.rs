@@ -61,6 +61,8 @@ mod leaf1 {
 const NX_LM: u32 = 1 << 20 | 1 << 29;
 /// Leaf 0x80000008, EAX: 36 bits of physical and 48 of linear address.
 const ADDRESS_BITS: u32 = 36 | 48 << 8;
+/// The first physical address that there is not.
+pub const PHYSICAL_ADDRESSES: u64 = 1 << (ADDRESS_BITS & 0xff);
 
 /// Three letters of a string at a time, as CPUID returns them.
 const fn word(text: &[u8; 12], i: usize) -> u32 {

@@ -131,6 +131,8 @@ pub struct IoAccess {
     pub input: bool,
     /// INS or OUTS.
     pub string: bool,
+    /// INS or OUTS with REP.
+    pub repeat: bool,
 }
 
 impl IoAccess {
@@ -279,6 +281,7 @@ impl RawExit {
             bytes: (low & 7) + 1,
             input: low & 1 << 3 != 0,
             string: low & 1 << 4 != 0,
+            repeat: low & 1 << 5 != 0,
         })
     }
 }
@@ -306,10 +309,11 @@ mod tests {
     /// SDM vol. 3C, table 28-5.
     #[test]
     fn io_accesses() {
-        let out = IoAccess { port: 0x3f8, bytes: 1, input: false, string: false };
+        let out = IoAccess { port: 0x3f8, bytes: 1, input: false, string: false, repeat: false };
         assert_eq!(exit(30, 0x03f8_0000), VmExit::Io(out));
-        let ins = IoAccess { port: 0x510, bytes: 4, input: true, string: true };
+        let ins = IoAccess { port: 0x510, bytes: 4, input: true, string: true, repeat: false };
         assert_eq!(exit(30, 0x0510_001b), VmExit::Io(ins));
+        assert_eq!(exit(30, 0x0510_003b), VmExit::Io(IoAccess { repeat: true, ..ins }));
     }
 
     /// SDM vol. 3C, table 28-7: bit 7 says that bit 8 has a meaning.

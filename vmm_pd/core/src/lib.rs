@@ -6,24 +6,24 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod alu;
 pub mod apic;
 pub mod arch;
 pub mod boot;
 pub mod control;
 pub mod cpuid;
-pub mod elf;
+pub mod devices;
 pub mod exit;
-pub mod io;
-pub mod ioapic;
-pub mod mmio;
+pub mod instruction;
+pub mod loader;
 pub mod msr;
 pub mod paging;
 pub mod pmu;
 pub mod registers;
 pub mod report;
 pub mod seam;
+pub mod stock;
 pub mod trace;
-pub mod uart;
 pub mod vcpu;
 pub mod vm;
 
@@ -32,5 +32,5 @@ pub use exit::RawExit;
 pub use pmu::PmuLink;
 pub use registers::Registers;
 pub use report::StopReason;
-pub use vcpu::{Entry, Return, Vcpu};
+pub use vcpu::{Entry, Memory, Return, Vcpu};
 pub use vm::{Observer, Outcome, Vm};

@@ -1,7 +1,9 @@
 //! The way to the policy domain: requests and replies of `pmu_api` over a link.
 
 use core::fmt;
-use pmu_api::{Configuration, Malformed, Message, OverflowDecision, Privilege, Refusal, Reply, Request};
+use pmu_api::{
+    Completion, Configuration, Malformed, Message, OverflowDecision, Privilege, Refusal, Reply, Request,
+};
 
 /// The seam between the VMM's logic and the protected procedure call.
 pub trait PmuLink {
@@ -112,6 +114,17 @@ impl<L: PmuLink> Pmu<L> {
         match self.ask(Request::Overflow)? {
             Reply::Overflow(decision) => Ok(decision),
             other => Err(PmuError::Unexpected(other)),
+        }
+    }
+
+    /// On a kernel without the PMU extension: accounts for what the VMM completed, and says whether a PMI is due.
+    ///
+    /// # Errors
+    /// [`PmuError`]
+    pub fn account(&mut self, completed: Option<Completion>) -> Result<bool, PmuError> {
+        match self.value(Request::Account { completed })? {
+            Access::Done(due) => Ok(due != 0),
+            Access::Fault => Err(PmuError::Unexpected(Reply::Fault)),
         }
     }
 

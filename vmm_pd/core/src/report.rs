@@ -16,8 +16,12 @@ pub enum StopReason {
     Exit(u32),
     /// It switched the machine off.
     Shutdown,
+    /// It reset the machine.
+    Reset,
     /// It halted with interrupts disabled.
     Halted,
+    /// It halted, and no device is set up to interrupt it.
+    Idle,
     /// Triple fault.
     TripleFault,
     /// VM entry failed: the state is not one that a processor can be in.
@@ -56,6 +60,8 @@ impl fmt::Display for StopReason {
         match *self {
             Self::Exit(code) => write!(f, "the guest ended itself with code {code}"),
             Self::Shutdown => f.write_str("the guest switched the machine off"),
+            Self::Reset => f.write_str("the guest reset the machine"),
+            Self::Idle => f.write_str("the guest halted, and nothing is set up to wake it"),
             Self::Halted => f.write_str("the guest halted with interrupts disabled"),
             Self::TripleFault => f.write_str("triple fault"),
             Self::EntryFailure { error } => write!(f, "VM entry failed (VM-instruction error {error})"),

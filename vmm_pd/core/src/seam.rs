@@ -11,6 +11,7 @@
 //! | read, write | VMCS field, value |
 //! | now | cycles |
 //! | memory | address, length in bytes, 1 if it is RAM, then the bytes in words |
+//! | store | address, length in bytes, the bytes in words, 1 if it is RAM |
 //! | call, reply | label, words of the message |
 //! | gone | - |
 
@@ -58,10 +59,12 @@ pub enum Kind {
     Reply,
     /// It cannot be called any more.
     Gone,
+    /// Guest memory is written.
+    Store,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::Enter, "enter"),
         (Self::Exit, "exit"),
         (Self::Notified, "notified"),
@@ -72,6 +75,7 @@ impl Kind {
         (Self::Call, "call"),
         (Self::Reply, "reply"),
         (Self::Gone, "gone"),
+        (Self::Store, "store"),
     ];
 
     fn name(self) -> &'static str {
@@ -130,9 +134,23 @@ impl Event {
         Self::new(Kind::Enter, words.into_iter().chain(registers))
     }
 
+    fn store<const N: usize>(address: u64, bytes: &[u8], answer: [u64; N]) -> Self {
+        let head = [address, bytes.len() as u64];
+        Self::new(Kind::Store, head.into_iter().chain(words(bytes)).chain(answer))
+    }
+
     fn message(kind: Kind, message: &Message) -> Self {
         Self::new(kind, [message.label()].into_iter().chain(message.words().iter().copied()))
     }
+}
+
+/// Bytes as words, the last one filled up with zeros.
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.chunks(size_of::<u64>()).map(|chunk| {
+        let mut word = [0; size_of::<u64>()];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    })
 }
 
 impl fmt::Display for Event {

@@ -33,8 +33,17 @@ pub enum Return {
     },
 }
 
+/// The guest's memory, by guest-physical addresses.
+pub trait Memory {
+    /// Copies guest memory from `address` on; false (and nothing copied) unless all of it is RAM.
+    fn read_memory(&self, address: u64, bytes: &mut [u8]) -> bool;
+
+    /// Writes guest memory from `address` on; false (and nothing written) unless all of it is RAM.
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> bool;
+}
+
 /// A virtual CPU and the memory that it runs in.
-pub trait Vcpu {
+pub trait Vcpu: Memory {
     /// Runs the guest until it exits or a channel is notified.
     fn enter(&mut self, entry: &Entry) -> Return;
 
@@ -46,8 +55,4 @@ pub trait Vcpu {
 
     /// The time-stamp counter, in cycles, as the guest reads it.
     fn now(&self) -> u64;
-
-    /// Copies guest memory from the guest-physical `address` on; false (and nothing copied) unless all of it is
-    /// RAM.
-    fn read_memory(&self, address: u64, bytes: &mut [u8]) -> bool;
 }

@@ -3,16 +3,17 @@
 mod dispatch;
 mod events;
 mod memory;
+mod operands;
+mod string;
 
 use crate::apic::LocalApic;
 use crate::arch::{Field, Interruption, activity, interruptibility, rflags};
-use crate::boot;
-use crate::control::DebugRegisters;
+use crate::boot::{self, Start};
+use crate::control::{DebugRegisters, is_long};
+use crate::devices::{Devices, IoOutcome};
 use crate::exit::RawExit;
-use crate::io::Ports;
-use crate::ioapic::IoApic;
 use crate::pmu::{Pmu, PmuError, PmuLink};
-use crate::registers::{Gpr, Registers};
+use crate::registers::Registers;
 use crate::report::{History, Report, Statistics, StopReason};
 use crate::vcpu::{Entry, Return, Vcpu};
 use events::PreemptionTimer;
@@ -51,8 +52,7 @@ pub struct Vm<L> {
     configuration: Configuration,
     pmu_error: Option<PmuError>,
     apic: LocalApic,
-    ioapic: IoApic,
-    ports: Ports,
+    devices: Devices,
     debug: DebugRegisters,
     statistics: Statistics,
     history: History,
@@ -83,9 +83,8 @@ impl<L: PmuLink> Vm<L> {
             pmu,
             configuration,
             pmu_error: None,
-            apic: LocalApic::new(),
-            ioapic: IoApic::default(),
-            ports: Ports::default(),
+            apic: LocalApic::virtual_wire(),
+            devices: Devices::default(),
             debug: DebugRegisters::default(),
             statistics: Statistics::default(),
             history: History::default(),
@@ -113,29 +112,21 @@ impl<L: PmuLink> Vm<L> {
             history: &self.history,
             mode: self.configuration.mode,
             calls: self.pmu.calls(),
-            unknown_ports: self.ports.unknown(),
+            unknown_ports: self.devices.unknown(),
             pmu_error: self.pmu_error,
         }
     }
 
-    /// Runs the guest in the state of [`boot`] from `entry_point` on until it stops. `memory_size` in bytes is
-    /// what the guest finds in RDI.
-    pub fn run<V: Vcpu, O: Observer>(
-        &mut self,
-        vcpu: &mut V,
-        observer: &mut O,
-        entry_point: u64,
-        memory_size: u64,
-    ) -> StopReason {
-        boot::write_vmcs(vcpu);
-        let mut registers = Registers::default();
-        registers.set(Gpr::Rdi, memory_size);
+    /// Runs the guest from its start until it stops.
+    pub fn run<V: Vcpu, O: Observer>(&mut self, vcpu: &mut V, observer: &mut O, start: &Start) -> StopReason {
+        boot::write_vmcs(vcpu, start.mode);
+        self.devices.set_memory(start.memory);
         let mut entry = Entry {
-            rip: entry_point,
+            rip: start.rip,
             primary_controls: boot::PRIMARY,
             injection: Interruption::NONE,
             completed: false,
-            registers: Some(registers),
+            registers: Some(start.registers),
         };
         loop {
             match vcpu.enter(&entry) {
@@ -198,9 +189,7 @@ impl<L: PmuLink> Vm<L> {
         let primary_controls = self.prepare(vcpu, Some(&state));
         // SDM vol. 3C, 27.6.2: an injected event makes a halted processor active.
         if halt && !self.injection.is_valid() {
-            if state.rflags & rflags::IF == 0 && !self.apic.nmi_pending() {
-                return Err(StopReason::Halted);
-            }
+            self.can_wake(&state)?;
             vcpu.write(Field::GuestActivity, activity::HLT);
         }
         Ok(Entry {
@@ -227,7 +216,7 @@ impl State {
         let next = self.rip.wrapping_add(length);
         let wraps = self.rip <= u64::from(u32::MAX) && next > u64::from(u32::MAX);
         // Outside 64-bit mode, EIP has 32 bits.
-        self.rip = if wraps && !dispatch::is_long(vcpu) { next & u64::from(u32::MAX) } else { next };
+        self.rip = if wraps && !is_long(vcpu) { next & u64::from(u32::MAX) } else { next };
         let blocking = interruptibility::STI | interruptibility::MOV_SS;
         if self.interruptibility & blocking != 0 {
             self.interruptibility &= !blocking;

@@ -3,6 +3,8 @@
 use super::{GeneralProtection, LVT_ENTRIES, LVT_MASKED, LVT_TIMER, LocalApic, Mode, SVR_ENABLED};
 use crate::arch::msr;
 
+/// Error status: a vector below 16 was to be sent (11.5.3).
+pub(super) const ERROR_SENT_VECTOR: u32 = 1 << 5;
 /// Error status: a received interrupt has a vector below 16 (11.5.3).
 pub(super) const ERROR_RECEIVED_VECTOR: u32 = 1 << 6;
 /// Error status: access to a register that does not exist.
@@ -48,7 +50,7 @@ impl LocalApic {
     pub fn read_memory(&mut self, offset: u32, now: u64) -> u32 {
         let value = (self.mode == Mode::XApic).then(|| self.read(offset >> 4, now)).flatten();
         value.unwrap_or_else(|| {
-            self.errors |= ERROR_REGISTER;
+            self.error(ERROR_REGISTER);
             0
         })
     }
@@ -69,7 +71,7 @@ impl LocalApic {
             }
             other => {
                 if self.write(other, value, now).is_none() {
-                    self.errors |= ERROR_REGISTER;
+                    self.error(ERROR_REGISTER);
                 }
             }
         }
@@ -125,7 +127,9 @@ impl LocalApic {
         }
         match number {
             number::END_OF_INTERRUPT => self.end_of_interrupt(),
-            number::SELF_IPI => self.accept(value.to_le_bytes()[0]),
+            number::SELF_IPI => {
+                self.accept(value.to_le_bytes()[0], false);
+            }
             _ => self.write(number, value, now).ok_or(GeneralProtection)?,
         }
         Ok(())
@@ -153,8 +157,7 @@ impl LocalApic {
             number::DESTINATION_FORMAT => self.destination_format,
             number::SPURIOUS => self.spurious,
             number::IN_SERVICE..number::TRIGGER_MODE => self.in_service.word(word),
-            // No interrupt of this machine is level-triggered.
-            number::TRIGGER_MODE..number::REQUESTED => 0,
+            number::TRIGGER_MODE..number::REQUESTED => self.level.word(word),
             number::REQUESTED..number::ERRORS => self.requested.word(word),
             number::ERRORS => self.errors_latched,
             number::COMMAND => crate::registers::low(self.command),
@@ -180,7 +183,11 @@ impl LocalApic {
             }
             // 11.5.3: a write shows the errors since the last one.
             number::ERRORS => self.errors_latched = core::mem::take(&mut self.errors),
-            number::LVT..=number::LVT_LAST => self.write_lvt((register - number::LVT) as usize, value),
+            number::LVT..=number::LVT_LAST => {
+                // An interrupt that was masked when its time came is lost.
+                self.tick(now);
+                self.write_lvt((register - number::LVT) as usize, value);
+            }
             number::INITIAL_COUNT => self.timer.set_initial(value, now),
             number::DIVIDE => self.timer.set_divide(value),
             _ => return None,

@@ -72,8 +72,8 @@ fn a_vector_below_16_is_an_error() {
 #[test]
 fn priorities_hold_back_lower_classes_until_end_of_interrupt() {
     let mut apic = enabled();
-    apic.accept(0x51);
-    apic.accept(0x62);
+    apic.accept(0x51, false);
+    apic.accept(0x62, false);
     assert_eq!(apic.pending(), Some(0x62));
     apic.acknowledge(0x62);
     assert_eq!(apic.pending(), None);

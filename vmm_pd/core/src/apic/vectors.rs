@@ -27,6 +27,10 @@ impl Vectors {
         self.0[(vector / WORD) as usize] &= !(1 << (vector % WORD));
     }
 
+    pub const fn contains(&self, vector: u8) -> bool {
+        self.0[(vector / WORD) as usize] & 1 << (vector % WORD) != 0
+    }
+
     /// The largest vector of the set.
     pub fn highest(&self) -> Option<u8> {
         let [w0, w1, w2, w3] = self.0;

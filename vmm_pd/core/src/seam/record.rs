@@ -1,9 +1,9 @@
 //! Recording.
 
-use super::{Event, Kind};
+use super::{Event, Kind, words};
 use crate::arch::Field;
 use crate::pmu::PmuLink;
-use crate::vcpu::{Entry, Return, Vcpu};
+use crate::vcpu::{Entry, Memory, Return, Vcpu};
 use core::cell::RefCell;
 use pmu_api::Message;
 
@@ -65,16 +65,19 @@ impl<V: Vcpu, S: FnMut(&Event)> Vcpu for Recorder<V, S> {
         self.record(&Event::new(Kind::Now, [now]));
         now
     }
+}
 
+impl<V: Memory, S: FnMut(&Event)> Memory for Recorder<V, S> {
     fn read_memory(&self, address: u64, bytes: &mut [u8]) -> bool {
         let found = self.inner.read_memory(address, bytes);
-        let words = bytes.chunks(size_of::<u64>()).map(|chunk| {
-            let mut word = [0; size_of::<u64>()];
-            word[..chunk.len()].copy_from_slice(chunk);
-            u64::from_le_bytes(word)
-        });
         let head = [address, bytes.len() as u64, u64::from(found)];
-        self.record(&Event::new(Kind::Memory, head.into_iter().chain(words)));
+        self.record(&Event::new(Kind::Memory, head.into_iter().chain(words(bytes))));
+        found
+    }
+
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> bool {
+        let found = self.inner.write_memory(address, bytes);
+        self.record(&Event::store(address, bytes, [u64::from(found)]));
         found
     }
 }

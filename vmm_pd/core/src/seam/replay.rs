@@ -5,7 +5,7 @@ use crate::arch::{Field, Interruption};
 use crate::exit::{RawExit, reason};
 use crate::pmu::PmuLink;
 use crate::registers::{REGISTERS, Registers, low};
-use crate::vcpu::{Entry, Return, Vcpu};
+use crate::vcpu::{Entry, Memory, Return, Vcpu};
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use pmu_api::Message;
@@ -157,7 +157,9 @@ impl Vcpu for &Tape<'_> {
     fn now(&self) -> u64 {
         self.happened(Event::new(Kind::Now, [])).map_or(0, |[value]| value)
     }
+}
 
+impl Memory for &Tape<'_> {
     fn read_memory(&self, address: u64, bytes: &mut [u8]) -> bool {
         let asked = Event::new(Kind::Memory, [address, bytes.len() as u64]);
         let Some((event, rest)) = self.peek() else { return false };
@@ -176,6 +178,10 @@ impl Vcpu for &Tape<'_> {
             }
         }
         *found != 0
+    }
+
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> bool {
+        self.happened(Event::store(address, bytes, [])).is_some_and(|[found]| found != 0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is recorded is replayed; whatever is changed in between is noticed.
 
 use super::{Event, Kind, Recorder, ReplayLink, Tape};
+use crate::boot::Start;
 use crate::vm::tests::double::{
     Playback, Policy, RIP, Seen, apic_with_lvtpc, exit, pmi, rdmsr, usual, wrmsr,
 };
@@ -36,7 +37,7 @@ fn recording() -> Vec<Event> {
         now: 0,
     };
     let mut vm = Vm::new(Recorder::new(policy(), sink)).expect("it opens");
-    vm.run(&mut Recorder::new(vcpu, sink), &mut Seen::default(), RIP, SIZE);
+    vm.run(&mut Recorder::new(vcpu, sink), &mut Seen::default(), &Start::long(RIP, SIZE));
     events.into_inner()
 }
 
@@ -47,7 +48,7 @@ fn words(events: &[Event]) -> Vec<u64> {
 fn replay(events: &[u64]) -> Result<u64, String> {
     let tape = Tape::new(events);
     if let Ok(mut vm) = Vm::new(ReplayLink::new(&tape, policy())) {
-        vm.run(&mut &tape, &mut Seen::default(), RIP, SIZE);
+        vm.run(&mut &tape, &mut Seen::default(), &Start::long(RIP, SIZE));
     }
     let exits = tape.exits();
     tape.finish().map_or(Ok(exits), |difference| Err(difference.to_string()))

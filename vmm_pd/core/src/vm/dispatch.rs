@@ -2,11 +2,11 @@
 
 use super::{Observer, Outcome, Processor, Vm};
 use crate::apic::{GeneralProtection, Mode};
-use crate::arch::{Field, Interruption, InterruptionType, cr0, cr4, efer, vector};
+use crate::arch::{Field, Interruption, InterruptionType, cr0, cr4, vector};
 use crate::control::{self, ControlFault};
 use crate::cpuid::{Leaf, cpuid};
+use crate::devices::IoOutcome;
 use crate::exit::{IoAccess, RawExit, VmExit};
-use crate::io::IoOutcome;
 use crate::msr::{self, Owner};
 use crate::pmu::{Access, PmuError, PmuLink};
 use crate::registers::{Gpr, low};
@@ -16,14 +16,6 @@ use pmu_api::{OverflowDecision, Privilege};
 
 const GENERAL_PROTECTION: Outcome = Outcome::Fault(Interruption::exception_with_zero_code(vector::GP));
 const UNDEFINED: Outcome = Outcome::Fault(Interruption::exception(vector::UD));
-/// L bit of the CS access rights (SDM vol. 3C, table 25-2).
-const CS_LONG: u64 = 1 << 13;
-
-/// Whether the guest executes 64-bit code.
-pub(super) fn is_long<V: Vcpu>(vcpu: &mut V) -> bool {
-    vcpu.read(Field::GuestEfer) & efer::LMA != 0 && vcpu.read(Field::GuestCsAccessRights) & CS_LONG != 0
-}
-
 impl<L: PmuLink> Vm<L> {
     pub(super) fn dispatch<V: Vcpu, O: Observer>(
         &mut self,
@@ -47,6 +39,7 @@ impl<L: PmuLink> Vm<L> {
                 Outcome::Completed(length)
             }
             VmExit::Hlt => Outcome::Halted(length),
+            VmExit::Io(access) if access.string => self.string_io(cpu, observer, exit, access),
             VmExit::Io(access) => self.io(cpu, observer, access, length),
             VmExit::ControlRegister(access) => {
                 cpu.changed = true;
@@ -200,26 +193,20 @@ impl<L: PmuLink> Vm<L> {
         access: IoAccess,
         length: u64,
     ) -> Outcome {
-        if access.string {
-            return Outcome::Stop(StopReason::Unsupported("INS and OUTS"));
+        let now = cpu.vcpu.now();
+        if access.input {
+            let value = u64::from(self.devices.read(access, now));
+            // SDM vol. 1, 3.4.1.1: a 32-bit result clears the upper half, a smaller one keeps the rest.
+            let kept =
+                if access.bytes < 4 { cpu.registers.get(Gpr::Rax) & !u64::from(access.mask()) } else { 0 };
+            cpu.registers.set(Gpr::Rax, kept | value);
+            cpu.changed = true;
+            return Outcome::Completed(length);
         }
-        let outcome = if access.input {
-            self.ports.read(access)
-        } else {
-            self.ports.write(access, cpu.registers.low(Gpr::Rax) & access.mask())
-        };
-        match outcome {
-            IoOutcome::Read(value) => {
-                // SDM vol. 1, 3.4.1.1: a 32-bit result clears the upper half, a smaller one keeps the rest.
-                let mask = u64::from(access.mask());
-                let kept = if access.bytes < 4 { cpu.registers.get(Gpr::Rax) & !mask } else { 0 };
-                cpu.registers.set(Gpr::Rax, kept | u64::from(value) & mask);
-                cpu.changed = true;
-            }
+        match self.devices.write(access, cpu.registers.low(Gpr::Rax), now) {
             IoOutcome::Written => {}
             IoOutcome::Output(byte) => observer.output(byte),
-            IoOutcome::Exit(code) => return Outcome::Stop(StopReason::Exit(code)),
-            IoOutcome::Shutdown => return Outcome::Stop(StopReason::Shutdown),
+            IoOutcome::Ended(stop) => return Outcome::Stop(stop),
         }
         Outcome::Completed(length)
     }

@@ -5,6 +5,7 @@ use crate::apic::Pmi;
 use crate::arch::{Field, Interruption, PREEMPTION_TIMER_LONGEST, interruptibility, primary, rflags};
 use crate::boot;
 use crate::pmu::PmuLink;
+use crate::report::StopReason;
 use crate::vcpu::Vcpu;
 
 impl<L: PmuLink> Vm<L> {
@@ -12,6 +13,7 @@ impl<L: PmuLink> Vm<L> {
     /// windows that are needed. Without a `state` (the guest ran on since the last exit) nothing new is injected.
     pub(super) fn prepare<V: Vcpu>(&mut self, vcpu: &mut V, state: Option<&State>) -> u64 {
         self.timers(vcpu);
+        self.route();
         let mut pending = self.apic.pending();
         if let Some(state) = state.filter(|_| !self.injection.is_valid()) {
             self.choose(state, pending);
@@ -21,7 +23,7 @@ impl<L: PmuLink> Vm<L> {
             }
         }
         let mut controls = boot::PRIMARY;
-        if pending.is_some() {
+        if pending.is_some() || self.external_interrupt() {
             controls |= primary::INTERRUPT_WINDOW;
         }
         if self.apic.nmi_pending() {
@@ -40,13 +42,47 @@ impl<L: PmuLink> Vm<L> {
         if self.apic.nmi_pending() && blocking == 0 && nmi_blocking == 0 {
             self.apic.acknowledge_nmi();
             self.injection = Interruption::nmi();
-        } else if let Some(vector) = pending
-            && blocking == 0
-            && state.rflags & rflags::IF != 0
-        {
-            self.apic.acknowledge(vector);
-            self.injection = Interruption::external(vector);
+        } else if blocking == 0 && state.rflags & rflags::IF != 0 {
+            if self.external_interrupt() {
+                self.injection = Interruption::external(self.devices.acknowledge());
+            } else if let Some(vector) = pending {
+                self.apic.acknowledge(vector);
+                self.injection = Interruption::external(vector);
+            }
         }
+    }
+
+    /// Whether the 8259A's interrupt reaches the processor.
+    fn external_interrupt(&self) -> bool {
+        self.devices.external_interrupt() && self.apic.accepts_external()
+    }
+
+    /// Messages between the I/O APIC and the local APIC.
+    fn route(&mut self) {
+        if self.apic.has_ended() || self.devices.ioapic.has_message() {
+            if let Some(vector) = self.apic.take_ended() {
+                self.devices.ioapic.end_of_interrupt(vector);
+            }
+            self.devices.ioapic.deliver(|message| self.apic.receive(message));
+        }
+    }
+
+    /// Whether something can wake the processor that halts in this state.
+    ///
+    /// # Errors
+    /// Why nothing can.
+    pub(super) fn can_wake(&self, state: &State) -> Result<(), StopReason> {
+        if self.apic.nmi_pending() {
+            return Ok(());
+        }
+        if state.rflags & rflags::IF == 0 {
+            return Err(StopReason::Halted);
+        }
+        let pends = self.apic.pending().is_some() || self.external_interrupt();
+        if pends || self.deadline().is_some() || self.apic.accepts_performance_interrupt() {
+            return Ok(());
+        }
+        Err(StopReason::Idle)
     }
 
     /// Lets timers that have run out act, and arms the preemption timer for the next one.
@@ -55,6 +91,7 @@ impl<L: PmuLink> Vm<L> {
         if deadline.is_some() {
             let now = vcpu.now();
             self.apic.tick(now);
+            self.devices.tick(now);
             if self.delayed_pmi.is_some_and(|time| time <= now) {
                 self.delayed_pmi = None;
                 self.deliver_pmi();
@@ -65,10 +102,7 @@ impl<L: PmuLink> Vm<L> {
     }
 
     fn deadline(&self) -> Option<u64> {
-        match (self.apic.deadline(), self.delayed_pmi) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        earlier(earlier(self.apic.deadline(), self.devices.deadline()), self.delayed_pmi)
     }
 
     /// The PMI reaches the guest's local APIC.
@@ -84,6 +118,13 @@ impl<L: PmuLink> Vm<L> {
     /// The preemption timer ran out.
     pub(super) fn timer_expired<V: Vcpu>(&mut self, vcpu: &V) {
         self.timer.expired(vcpu.now());
+    }
+}
+
+fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The VMM with a virtual CPU that plays back exits, and a policy domain behind encoded messages.
 
+mod control;
 pub mod double;
 mod exits;
 mod interrupts;
 mod memory;
+mod string;

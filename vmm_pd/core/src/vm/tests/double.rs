@@ -3,7 +3,7 @@
 use crate::arch::Interruption;
 use crate::registers::{Gpr, Registers};
 use crate::vm::{Observer, Outcome};
-use crate::{Entry, Field, PmuLink, RawExit, Return, StopReason, Vcpu, Vm, boot};
+use crate::{Entry, Field, Memory, PmuLink, RawExit, Return, StopReason, Vcpu, Vm, boot};
 use pmu_api::{Configuration, Direct, Message, Mode, OverflowDecision, Reply, Request};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -42,13 +42,29 @@ impl Vcpu for Playback {
     fn now(&self) -> u64 {
         self.now
     }
+}
 
+impl Memory for Playback {
     fn read_memory(&self, address: u64, bytes: &mut [u8]) -> bool {
-        let start = usize::try_from(address).expect("a test's address");
-        let Some(found) = self.memory.get(start..start + bytes.len()) else { return false };
+        let Some(found) = range(address, bytes.len()).and_then(|range| self.memory.get(range)) else {
+            return false;
+        };
         bytes.copy_from_slice(found);
         true
     }
+
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> bool {
+        let Some(found) = range(address, bytes.len()).and_then(|range| self.memory.get_mut(range)) else {
+            return false;
+        };
+        found.copy_from_slice(bytes);
+        true
+    }
+}
+
+fn range(address: u64, length: usize) -> Option<core::ops::Range<usize>> {
+    let start = usize::try_from(address).ok()?;
+    Some(start..start.checked_add(length)?)
 }
 
 pub fn configuration() -> Configuration {
@@ -130,14 +146,24 @@ pub fn run_with(answer: fn(&Request) -> Option<Reply>, exits: &[RawExit]) -> Ran
 }
 
 pub fn play(answer: fn(&Request) -> Option<Reply>, exits: VecDeque<Return>, memory: Vec<u8>) -> Ran {
+    run_machine(answer, exits, memory, HashMap::new()).0
+}
+
+/// A run in this memory, with these VMCS fields besides those that the VMM sets; and the memory after it.
+pub fn run_machine(
+    answer: fn(&Request) -> Option<Reply>,
+    exits: VecDeque<Return>,
+    memory: Vec<u8>,
+    fields: HashMap<u32, u64>,
+) -> (Ran, Vec<u8>) {
     let asked = Rc::default();
     let mut vm = Vm::new(Policy { asked: Rc::clone(&asked), answer }).expect("the policy domain opens");
     let size = memory.len() as u64;
-    let mut vcpu = Playback { exits, fields: HashMap::new(), entries: Vec::new(), memory, now: 0 };
+    let mut vcpu = Playback { exits, fields, entries: Vec::new(), memory, now: 0 };
     let mut seen = Seen::default();
-    let stop = vm.run(&mut vcpu, &mut seen, RIP, size);
+    let stop = vm.run(&mut vcpu, &mut seen, &boot::Start::long(RIP, size));
     let asked = asked.borrow().clone();
-    Ran { stop, entries: vcpu.entries, fields: vcpu.fields, seen, asked, vm }
+    (Ran { stop, entries: vcpu.entries, fields: vcpu.fields, seen, asked, vm }, vcpu.memory)
 }
 
 pub fn run(exits: &[RawExit]) -> Ran {

@@ -102,12 +102,6 @@ fn output_reaches_the_observer_and_the_exit_port_ends_the_guest() {
     );
 }
 
-#[test]
-fn string_output_ends_the_guest() {
-    let ran = run(&[RawExit { qualification: 0x03f8_0010, ..exit(30) }]);
-    assert_eq!(ran.stop, StopReason::Unsupported("INS and OUTS"));
-}
-
 /// SDM vol. 3A, 6.8.3 and vol. 3C, 26.5.2.
 #[test]
 fn a_completed_instruction_ends_blocking_and_single_steps() {

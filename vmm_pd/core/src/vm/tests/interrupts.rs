@@ -99,9 +99,9 @@ fn a_notification_keeps_the_injection_and_injects_nothing_new() {
 /// SDM vol. 3C, 25.4.2.
 #[test]
 fn hlt_waits_in_the_halt_state_unless_an_event_pends() {
-    let idle = run(&[RawExit { rflags: IF | 2, ..exit(12) }]);
+    let idle = after(&apic_with_lvtpc(FIXED), &[RawExit { rflags: IF | 2, ..exit(12) }]);
     assert_eq!(idle.field(Field::GuestActivity), 1);
-    assert_eq!((idle.entries[1].rip, idle.entries[1].completed), (RIP + 2, true));
+    assert_eq!((idle.entries[4].rip, idle.entries[4].completed), (RIP + 2, true));
     // A self-IPI pends behind CLI; STI and HLT: the interrupt comes at once.
     let pends = RawExit { rflags: IF | 2, interruptibility: 1, ..exit(12) };
     let woken = after(&apic_with_lvtpc(FIXED), &[wrmsr(0x83f, 0x33), pends]);
@@ -112,6 +112,11 @@ fn hlt_waits_in_the_halt_state_unless_an_event_pends() {
 #[test]
 fn halted_for_ever_is_an_end() {
     assert_eq!(run(&[exit(12)]).stop, StopReason::Halted);
+    let idle = RawExit { rflags: IF | 2, ..exit(12) };
+    assert_eq!(run(&[idle]).stop, StopReason::Idle, "no timer, no PMI, no device");
+    assert_eq!(after(&apic_with_lvtpc(1 << 16 | FIXED), &[idle]).stop, StopReason::Idle, "LVTPC is masked");
+    let timer = [wrmsr(0x832, 0x40), wrmsr(0x838, 64_000)];
+    assert_eq!(run(&[&apic_with_lvtpc(1 << 16)[..], &timer, &[idle]].concat()).stop, StopReason::TripleFault);
 }
 
 #[test]
@@ -178,7 +183,7 @@ fn intercepted_exceptions() {
             memory: Vec::new(),
             now: 0,
         };
-        let stop = vm.run(&mut vcpu, &mut Seen::default(), RIP, 0);
+        let stop = vm.run(&mut vcpu, &mut Seen::default(), &crate::boot::Start::long(RIP, 0));
         (vcpu.entries.last().expect("entered").injection, stop)
     };
     let ac = 1 << 31 | 1 << 11 | 3 << 8 | 17;

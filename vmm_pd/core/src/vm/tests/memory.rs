@@ -26,10 +26,52 @@ fn memory_that_is_not_there_ends_the_guest() {
 }
 
 #[test]
-fn an_instruction_that_is_not_a_mov_ends_the_guest_with_its_bytes() {
-    let ran = with_code(&[0x01, 0x07], &[violation(0xfee0_0080, 0x183)]);
-    let bytes = [0x01, 0x07, 0, 0, 0, 0, 0, 0];
-    assert_eq!(ran.stop, StopReason::Mmio { address: 0xfee0_0080, bytes });
+fn an_instruction_that_is_not_emulated_ends_the_guest_with_its_bytes() {
+    let refused = |code: [u8; 3]| {
+        let ran = with_code(&code, &[violation(0xfee0_0080, 0x183)]);
+        let [a, b, c] = code;
+        assert_eq!(ran.stop, StopReason::Mmio { address: 0xfee0_0080, bytes: [a, b, c, 0, 0, 0, 0, 0] });
+    };
+    refused([0x0f, 0x6f, 0x07]);
+    // A store of 8 bytes, and of one: SDM vol. 3A, 11.4.1 leaves them undefined.
+    refused([0x48, 0x89, 0x07]);
+    refused([0x88, 0x07, 0]);
+}
+
+/// or [rdi], eax; test [rdi], eax; movzx ecx, byte [rdi]; xchg [rdi], edx, on the task priority.
+#[test]
+fn the_apic_in_memory_takes_arithmetic() {
+    let value = |code: &[u8], registers: &[(Gpr, u64)]| {
+        let mut set = with(violation(0xfee0_0080, 0x183), &[(Gpr::Rax, 0x51)]);
+        set.rip = RIP + 0x10;
+        let mut memory = vec![0x89, 0x07];
+        memory.splice(0..0, code.iter().copied().chain(std::iter::repeat(0x90)).take(0x10));
+        let then = with(violation(0xfee0_0080, 0x183), registers);
+        let ran = with_code(&memory, &[set, then]);
+        (ran.entries[2].registers, ran.field(Field::GuestRflags), ran)
+    };
+    let (_, flags, mut ran) = value(&[0x09, 0x07], &[(Gpr::Rax, 0x82)]);
+    assert_eq!((ran.vm.apic.read_memory(0x80, 0), flags), (0xd3, 2));
+    let (_, flags, mut ran) = value(&[0x85, 0x07], &[(Gpr::Rax, 0x82)]);
+    assert_eq!((ran.vm.apic.read_memory(0x80, 0), flags), (0x51, 0x46), "ZF and PF");
+    let (registers, ..) = value(&[0x0f, 0xb6, 0x0f], &[(Gpr::Rcx, u64::MAX)]);
+    assert_eq!(registers.expect("a load").get(Gpr::Rcx), 0x51);
+    let (registers, _, mut ran) = value(&[0x87, 0x17], &[(Gpr::Rdx, 0x20)]);
+    assert_eq!((registers.expect("a load").get(Gpr::Rdx), ran.vm.apic.read_memory(0x80, 0)), (0x51, 0x20));
+}
+
+/// rep stosd of two elements: an exit for each.
+#[test]
+fn stos_goes_on_until_its_count_is_zero() {
+    let registers = [(Gpr::Rcx, 2), (Gpr::Rdi, 0xfee0_0080), (Gpr::Rax, 0x20)];
+    let first = with(violation(0xfee0_0080, 0x182), &registers);
+    let second = with(first, &[(Gpr::Rcx, 1), (Gpr::Rdi, 0xfee0_0080), (Gpr::Rax, 0x30)]);
+    let mut ran = with_code(&[0xf3, 0xab], &[first, second]);
+    let after =
+        |i: usize| ran.entries[i].registers.map(|values| (values.get(Gpr::Rcx), values.get(Gpr::Rdi)));
+    assert_eq!((after(1), ran.entries[1].completed), (Some((1, 0xfee0_0084)), false));
+    assert_eq!((after(2), ran.entries[2].completed), (Some((0, 0xfee0_0084)), true));
+    assert_eq!(ran.vm.apic.read_memory(0x80, 0), 0x30);
 }
 
 /// mov [rdi], eax to the APIC's spurious vector, LVTPC, then a PMI.
@@ -50,8 +92,20 @@ fn the_io_apic_keeps_its_registers() {
 
 #[test]
 fn a_disabled_apic_is_not_in_memory() {
-    let ran = with_code(&[0x89, 0x07], &[wrmsr(0x1b, 0xfee0_0100), violation(0xfee0_00f0, 0x182)]);
-    assert!(matches!(ran.stop, StopReason::NoMemory(_)));
+    // SDM vol. 3A, 11.4.3: its page is memory that is not there, which reads ones.
+    let mut code = vec![0x90; 0x12];
+    code[..2].copy_from_slice(&[0x89, 0x07]);
+    code[0x10..].copy_from_slice(&[0x8b, 0x07]);
+    let read = RawExit { rip: RIP + 0x10, ..violation(0xfee0_0080, 0x181) };
+    for base in [0xfee0_0100, 0xfee0_0d00] {
+        let mut ran = with_code(
+            &code,
+            &[wrmsr(0x1b, base), with(violation(0xfee0_0080, 0x182), &[(Gpr::Rax, 0x20)]), read],
+        );
+        assert_eq!(ran.entries[3].registers.expect("a load").get(Gpr::Rax), 0xffff_ffff);
+        assert_eq!(ran.vm.apic.cr8(), 0, "the write went nowhere");
+        assert_eq!(ran.vm.apic.set_base(0xfee0_0100), Ok(()));
+    }
 }
 
 #[test]
@@ -66,7 +120,7 @@ fn an_event_that_could_not_be_delivered_ends_the_guest() {
         memory,
         now: 0,
     };
-    let stop = vm.run(&mut vcpu, &mut Seen::default(), RIP, 0);
+    let stop = vm.run(&mut vcpu, &mut Seen::default(), &boot::Start::long(RIP, 0));
     assert_eq!(stop, StopReason::Delivery(crate::Interruption(0x8000_0045)));
 }
 
@@ -87,7 +141,7 @@ fn translate(
     let mut vcpu = Playback { exits: [].into(), fields: fields.into(), entries: Vec::new(), memory, now: 0 };
     let paging = Paging::of(&mut vcpu, cr3);
     assert_eq!(vcpu.now(), 0);
-    paging.translate(&vcpu, linear)
+    paging.translate(&vcpu, linear).map(|translation| translation.address)
 }
 
 const PG: u64 = 0x8000_0001;

@@ -1,0 +1,137 @@
+//! The guest of a run: its file, command line, initrd and memory, checked as the VMM will check them.
+
+use super::{GUEST_BASE, GUESTS, unwritable};
+use crate::image::freestanding::{Build, binaries};
+use crate::process::{Failure, Outcome};
+use std::fs;
+use std::path::{Path, PathBuf};
+use vmm_core::loader::Container;
+use vmm_core::loader::container::ALIGNMENT;
+
+/// The guest's memory in MiB unless told otherwise: that of system.xml.
+pub const DEFAULT_MEMORY: u32 = 128;
+/// Memories that the machine has room for, in MiB.
+const LEAST_MEMORY: u32 = 4;
+const MOST_MEMORY: u32 = 1024;
+/// Memory consists of large pages, in MiB.
+const PAGE: u32 = 2;
+/// Memory of the machine besides the guest's, in MiB: kernel, domains, firmware.
+const BESIDES: u32 = 128;
+/// How often the guest's image is in memory at the same time: in the boot module, in the root task, in guest_image.
+const COPIES: u32 = 3;
+/// The name by which system.xml names what guest_image holds.
+const IMAGE: &str = "guest.image";
+/// What begins guest_ram's size in system.xml.
+const SIZE: &str = "<memory_region name=\"guest_ram\" size=\"";
+
+/// The guest of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Guest<'a> {
+    /// One of [`GUESTS`], or a file.
+    pub name: &'a str,
+    /// The command line.
+    pub append: &'a str,
+    /// The file of the initrd.
+    pub initrd: Option<&'a Path>,
+    /// Memory in MiB.
+    pub memory: u32,
+}
+
+impl<'a> Guest<'a> {
+    /// A guest alone.
+    pub const fn new(name: &'a str) -> Self {
+        Self { name, append: "", initrd: None, memory: DEFAULT_MEMORY }
+    }
+
+    /// What guest_image is to hold: the file alone, or a boot container.
+    ///
+    /// # Errors
+    /// What the VMM would refuse, before anything boots.
+    pub fn image(&self) -> Outcome<Vec<u8>> {
+        let refused = |what: String| Err(Failure::Environment(what));
+        if !(LEAST_MEMORY..=MOST_MEMORY).contains(&self.memory) {
+            let memory = self.memory;
+            return refused(format!(
+                "--memory {memory}: the machine has room for guests of {LEAST_MEMORY} to {MOST_MEMORY} MiB"
+            ));
+        }
+        if !self.memory.is_multiple_of(PAGE) {
+            return refused(format!("--memory {}: give an even number of MiB", self.memory));
+        }
+        let file = self.file()?;
+        let kernel = fs::read(&file).map_err(|e| self.unreadable(&file, &e))?;
+        let initrd = self.initrd.map(read_initrd).transpose()?.unwrap_or_default();
+        let container = Container { kernel: &kernel, command_line: self.append.as_bytes(), initrd: &initrd };
+        let image = if self.append.is_empty() && initrd.is_empty() { kernel } else { bytes(&container) };
+        let mut memory = vec![0; self.memory as usize * MIB];
+        match vmm_core::loader::load(&image, &mut memory) {
+            Ok(_) => Ok(image),
+            Err(error) => refused(format!("guest {}: {error}", file.display())),
+        }
+    }
+
+    /// Puts what guest_image is to hold into `folder`, by the name that system.xml has for it, and returns the memory
+    /// that a machine needs for it, in MiB.
+    ///
+    /// # Errors
+    /// What the VMM would refuse, before anything boots.
+    pub fn put(&self, folder: &Path) -> Outcome<u32> {
+        let image = self.image()?;
+        let to = folder.join(IMAGE);
+        fs::write(&to, &image).map_err(|e| unwritable(&to, &e))?;
+        let size = u32::try_from(image.len().div_ceil(MIB)).unwrap_or(u32::MAX);
+        Ok(size.saturating_mul(COPIES).saturating_add(BESIDES + self.memory))
+    }
+
+    /// The description `system` with a guest_ram of this memory.
+    ///
+    /// # Errors
+    /// It has no such region.
+    pub fn resize(&self, system: &str) -> Outcome<String> {
+        let parts =
+            system.split_once(SIZE).and_then(|(before, rest)| Some((before, rest.split_once('"')?.1)));
+        let Some((before, after)) = parts else {
+            return Err(Failure::Environment(format!("the system description has no `{SIZE}`")));
+        };
+        Ok(format!("{before}{SIZE}{:#x}\"{after}", self.memory as usize * MIB))
+    }
+
+    /// The ELF file, built if it is a guest of this project.
+    fn file(&self) -> Outcome<PathBuf> {
+        if !GUESTS.contains(&self.name) || !binaries()?.contains_key(self.name) {
+            return Ok(PathBuf::from(self.name));
+        }
+        let build = Build { name: "guest", image_base: GUEST_BASE, flags: Vec::new() };
+        Ok(build.programs(&[self.name])?.swap_remove(0))
+    }
+
+    fn unreadable(&self, file: &Path, error: &std::io::Error) -> Failure {
+        let names = GUESTS.join(", ");
+        Failure::Environment(format!(
+            "guest {} cannot be read ({error}); there are {names}, or name an ELF file",
+            file.display()
+        ))
+    }
+}
+
+const MIB: usize = 1 << 20;
+
+fn read_initrd(file: &Path) -> Outcome<Vec<u8>> {
+    match fs::read(file) {
+        Ok(bytes) if bytes.is_empty() => {
+            Err(Failure::Environment(format!("the initrd {} is empty; leave it out", file.display())))
+        }
+        Ok(bytes) => Ok(bytes),
+        Err(e) => Err(Failure::Environment(format!("the initrd {} cannot be read: {e}", file.display()))),
+    }
+}
+
+/// The file of a boot container.
+fn bytes(container: &Container<'_>) -> Vec<u8> {
+    let mut file = container.header().to_vec();
+    for part in container.parts() {
+        file.extend_from_slice(part);
+        file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
+    }
+    file
+}

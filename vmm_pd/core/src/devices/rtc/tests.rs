@@ -1,0 +1,105 @@
+//! The rules of the MC146818A data sheet.
+
+use super::*;
+
+const HZ: u64 = 1000;
+
+fn read(rtc: &mut Rtc, index: u8, now: u64) -> u8 {
+    rtc.write(INDEX, index, now);
+    rtc.read(DATA, now)
+}
+
+fn write(rtc: &mut Rtc, index: u8, value: u8, now: u64) {
+    rtc.write(INDEX, index, now);
+    rtc.write(DATA, value, now);
+}
+
+fn time(rtc: &mut Rtc, now: u64) -> [u8; 7] {
+    [0x32, YEAR, MONTH, DAY, HOURS, MINUTES, SECONDS].map(|index| read(rtc, index, now))
+}
+
+#[test]
+fn it_starts_at_its_date_in_decimal_digits_and_runs() {
+    let mut rtc = Rtc::new(HZ);
+    assert_eq!(time(&mut rtc, 5000), [0x20, 0x26, 1, 1, 0, 0, 0]);
+    assert_eq!(read(&mut rtc, WEEKDAY, 5000), 5, "a Thursday");
+    assert_eq!(time(&mut rtc, 5000 + 59_999), [0x20, 0x26, 1, 1, 0, 0, 0x59]);
+    let later = 5000 + ((24 * 59 + 13) * 3600 + 62) * HZ;
+    assert_eq!(time(&mut rtc, later), [0x20, 0x26, 3, 1, 0x13, 1, 2]);
+}
+
+/// "Data mode" and "24/12".
+#[test]
+fn register_b_chooses_binary_and_twelve_hours() {
+    let mut rtc = Rtc::new(HZ);
+    let afternoon = (13 * 3600 + 45 * 60) * HZ;
+    read(&mut rtc, SECONDS, 0);
+    write(&mut rtc, B, B_BINARY | B_24_HOURS, 0);
+    assert_eq!((read(&mut rtc, HOURS, afternoon), read(&mut rtc, MINUTES, afternoon)), (13, 45));
+    write(&mut rtc, B, 0, 0);
+    assert_eq!((read(&mut rtc, HOURS, afternoon), read(&mut rtc, MINUTES, afternoon)), (0x81, 0x45));
+    assert_eq!(read(&mut rtc, HOURS, 0), 0x12, "midnight");
+    write(&mut rtc, HOURS, 0x92, 0);
+    assert_eq!(read(&mut rtc, HOURS, 0), 0x92, "noon");
+}
+
+/// "SET": the time does not run while it is written.
+#[test]
+fn a_time_is_set_while_updates_stop() {
+    let mut rtc = Rtc::new(HZ);
+    write(&mut rtc, B, B_SET | B_24_HOURS, 0);
+    let fields = [(YEAR, 0x28), (MONTH, 2), (DAY, 0x29), (HOURS, 0x23), (MINUTES, 0x59), (SECONDS, 0x59)];
+    for (index, value) in fields {
+        write(&mut rtc, index, value, 100);
+    }
+    assert_eq!(time(&mut rtc, 90_000), [0x20, 0x28, 2, 0x29, 0x23, 0x59, 0x59]);
+    write(&mut rtc, B, B_24_HOURS, 100_000);
+    assert_eq!(time(&mut rtc, 101_000), [0x20, 0x28, 3, 1, 0, 0, 0], "the day after a leap day");
+}
+
+#[test]
+fn registers_that_only_show_and_memory_that_keeps() {
+    let mut rtc = Rtc::new(HZ);
+    assert_eq!((read(&mut rtc, A, 0), read(&mut rtc, C, 0), read(&mut rtc, D, 0)), (0x26, 0, 0x80));
+    write(&mut rtc, D, 0, 0);
+    write(&mut rtc, 0x40, 0x5a, 0);
+    assert_eq!((read(&mut rtc, D, 0), read(&mut rtc, 0x40, 0)), (0x80, 0x5a));
+    assert_eq!(read(&mut rtc, 0xc0, 0), 0x5a, "bit 7 is the NMI mask");
+    rtc.set_memory(256 << 20);
+    let word = |rtc: &mut Rtc, at: u8| u16::from_le_bytes([read(rtc, at, 0), read(rtc, at + 1, 0)]);
+    assert_eq!((word(&mut rtc, 0x15), word(&mut rtc, 0x17), word(&mut rtc, 0x34)), (640, 0xfc00, 240 * 16));
+}
+
+/// Every day of 1970 to 2370, and what no calendar has.
+#[test]
+fn dates_and_seconds_agree() {
+    let (mut year, mut month, mut day) = (1970u16, 1u8, 1u8);
+    for number in 0..146_097u64 {
+        let date = Date::of(number * 86_400 + 86_399);
+        let of_year =
+            (u16::from(date.century()) * 100 + u16::from(date.year_of_century()), date.month, date.day);
+        assert_eq!(of_year, (year, month, day));
+        assert_eq!(date.seconds(), number * 86_400 + 86_399);
+        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let days = match month {
+            2 => 28 + u8::from(leap),
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        (year, month, day) = match (month, day) {
+            (12, 31) => (year + 1, 1, 1),
+            (_, last) if last == days => (year, month + 1, 1),
+            _ => (year, month, day + 1),
+        };
+    }
+    for odd in [0u64, u64::MAX, u64::MAX / 2] {
+        let _ = Date::of(odd).seconds();
+    }
+    let mut rtc = Rtc::new(HZ);
+    for value in 0..=u8::MAX {
+        for index in 0..=u8::MAX {
+            write(&mut rtc, index, value, u64::from(index) << 56);
+            read(&mut rtc, index, u64::MAX);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! INS and OUTS.
+
+use super::double::*;
+use crate::registers::Gpr;
+use crate::report::StopReason;
+use crate::{Field, RawExit, Return, boot};
+
+/// Instruction information: 64-bit addresses.
+const ADDRESS_64: u64 = 2 << 7;
+const ADDRESS_32: u64 = 1 << 7;
+const INS: u64 = 1 << 3 | 1 << 4;
+const OUTS: u64 = 1 << 4;
+const REP: u64 = 1 << 5;
+
+/// Runs string I/O on a port with element size 1, 2 or 4; the memory afterwards.
+fn string(
+    port: u64,
+    bits: u64,
+    bytes: u64,
+    information: u64,
+    (linear, registers): (u64, &[(Gpr, u64)]),
+    rflags: u64,
+) -> (Ran, Vec<u8>) {
+    let mut memory = vec![0; 0x40_0000];
+    boot::write_tables(&mut memory);
+    memory[0x20_0000..0x20_0006].copy_from_slice(b"string");
+    let select = with(RawExit { qualification: 0x510 << 16 | 1, ..exit(30) }, &[(Gpr::Rax, 0)]);
+    let this = RawExit { qualification: port << 16 | bits | (bytes - 1), cr3: 0x1000, rflags, ..exit(30) };
+    let exits = [select, with(this, registers)];
+    let fields =
+        [(Field::ExitInstructionInformation as u32, information), (Field::GuestLinearAddress as u32, linear)];
+    run_machine(usual, exits.map(Return::Exit).into(), memory, fields.into())
+}
+
+fn registers(ran: &Ran) -> [u64; 3] {
+    let values = ran.entries[2].registers.expect("they changed");
+    [Gpr::Rcx, Gpr::Rsi, Gpr::Rdi].map(|register| values.get(register))
+}
+
+#[test]
+fn rep_outsb_sends_a_string() {
+    let setup = (0x20_0000, &[(Gpr::Rcx, 6), (Gpr::Rsi, 0x20_0000)][..]);
+    let (ran, _) = string(0x3f8, OUTS | REP, 1, ADDRESS_64, setup, 2);
+    assert_eq!(ran.seen.output, b"string");
+    assert_eq!(registers(&ran), [0, 0x20_0006, 0]);
+    assert!(ran.entries[2].completed);
+}
+
+#[test]
+fn rep_insb_reads_the_firmware_configuration() {
+    let setup = (0x30_0000, &[(Gpr::Rcx, 4), (Gpr::Rdi, 0x30_0000)][..]);
+    let (ran, memory) = string(0x511, INS | REP, 1, ADDRESS_64, setup, 2);
+    assert_eq!(&memory[0x30_0000..0x30_0005], b"QEMU\0");
+    assert_eq!(registers(&ran), [0, 0, 0x30_0004]);
+}
+
+/// SDM vol. 2B, REP: the direction flag; vol. 1, 3.4.3.2.
+#[test]
+fn strings_go_down_with_the_direction_flag() {
+    let setup = (0x20_0002, &[(Gpr::Rcx, 3), (Gpr::Rsi, 0x20_0002)][..]);
+    let (ran, _) = string(0x3f8, OUTS | REP, 1, ADDRESS_64, setup, 2 | 1 << 10);
+    assert_eq!(ran.seen.output, b"rts");
+    assert_eq!(registers(&ran), [0, 0x1f_ffff, 0]);
+}
+
+#[test]
+fn without_rep_one_element_moves_and_rcx_stays() {
+    let setup = (0x20_0000, &[(Gpr::Rcx, 9), (Gpr::Rsi, 0x20_0000)][..]);
+    let (ran, _) = string(0x3f8, OUTS, 1, ADDRESS_64, setup, 2);
+    assert_eq!((ran.seen.output.as_slice(), registers(&ran)), (b"s".as_slice(), [9, 0x20_0001, 0]));
+}
+
+/// 32-bit addresses: the upper halves do not count, and become 0.
+#[test]
+fn short_addresses_use_the_low_halves() {
+    let setup = (0x20_0000, &[(Gpr::Rcx, 7 << 32 | 2), (Gpr::Rsi, 7 << 32 | 0x20_0000)][..]);
+    let (ran, _) = string(0x3f8, OUTS | REP, 1, ADDRESS_32, setup, 2);
+    assert_eq!((ran.seen.output.as_slice(), registers(&ran)), (b"st".as_slice(), [0, 0x20_0002, 0]));
+}
+
+#[test]
+fn a_long_string_takes_several_exits() {
+    let setup = (0x20_0000, &[(Gpr::Rcx, 1000), (Gpr::Rsi, 0x20_0000)][..]);
+    let (ran, _) = string(0x3f8, OUTS | REP, 1, ADDRESS_64, setup, 2);
+    assert_eq!((ran.seen.output.len(), registers(&ran)), (256, [744, 0x20_0100, 0]));
+    assert_eq!((ran.entries[2].completed, ran.entries[2].rip), (false, RIP));
+}
+
+/// A word that ends on the next page, with PIC masks as the device: 0x21 and its neighbour.
+#[test]
+fn an_element_may_cross_a_page() {
+    let setup = (0x30_0fff, &[(Gpr::Rdi, 0x30_0fff)][..]);
+    let (_, memory) = string(0x3fd, INS, 2, ADDRESS_64, setup, 2);
+    assert_eq!(memory[0x30_0fff..0x30_1001], [0x60, 0xb0]);
+}
+
+#[test]
+fn memory_that_is_not_there_ends_the_guest() {
+    let far = 0x4000_0000;
+    let (ran, _) = string(0x3f8, OUTS, 1, ADDRESS_64, (far, &[(Gpr::Rsi, far)]), 2);
+    assert_eq!(ran.stop, StopReason::Unsupported("INS or OUTS of memory that is not there"));
+    // The first bytes go out before the end of memory.
+    let end = (0x3f_fffe, &[(Gpr::Rcx, 4), (Gpr::Rsi, 0x3f_fffe)][..]);
+    let (ran, _) = string(0x3f8, OUTS | REP, 1, ADDRESS_64, end, 2);
+    assert_eq!(
+        (ran.seen.output.len(), registers(&ran), ran.entries[2].completed),
+        (2, [2, 0x40_0000, 0], false)
+    );
+    let (ran, memory) = string(0x511, INS, 4, ADDRESS_64, (0x3f_fffe, &[(Gpr::Rdi, 0x3f_fffe)]), 2);
+    assert!(matches!(ran.stop, StopReason::Unsupported(_)));
+    assert_eq!(memory[0x3f_fffe..], [0, 0], "nothing is written of an element that does not fit");
+}
+
+#[test]
+fn an_exit_port_in_a_string_ends_the_guest() {
+    let (ran, _) = string(0xf4, OUTS, 4, ADDRESS_64, (0x20_0000, &[(Gpr::Rsi, 0x20_0000)]), 2);
+    assert_eq!(ran.stop, StopReason::Exit(u32::from_le_bytes(*b"stri")));
+}
