@@ -1,7 +1,7 @@
 //! The port on the VCPU capability with the PMU right (docs/architecture.md, "The kernel's PMU extension").
 
 use pmu_core::arch::{IA32_PERFEVTSEL0, MAX_GENERAL, selector};
-use pmu_core::{KernelMode, PmuPort, PortError, RawGeometry};
+use pmu_core::{Approval, GuestControl, KernelMode, PmuPort, PortError, RawGeometry};
 use sel4_microkit::vcpu::pmu::{Mode, VcpuPmu};
 use sel4_microkit::{Channel, Error};
 
@@ -44,11 +44,32 @@ impl PmuPort for VcpuPort {
     }
 
     fn write(&mut self, msr: u32, value: u64) -> Result<(), PortError> {
-        // Pin control has no effect, and the kernel does not take it, since not every processor does (20.2.1.1).
-        let is_selector = msr.wrapping_sub(IA32_PERFEVTSEL0) < u32::from(MAX_GENERAL);
-        let value = if is_selector { value & !selector::PIN_CONTROL } else { value };
-        self.vcpu.write_msr(msr, value).map_err(number)
+        self.vcpu.write_msr(msr, accepted(msr, value)).map_err(number)
     }
+
+    fn approve(&mut self, approval: Approval) -> Result<Option<GuestControl>, PortError> {
+        match approval {
+            Approval::Add { msr, guest, hardware } => {
+                self.vcpu.approve(msr, guest, accepted(msr, hardware)).map_err(number)?;
+                return Ok(None);
+            }
+            Approval::Withdraw => self.vcpu.withdraw().map_err(number)?,
+            Approval::Read => {}
+        }
+        let known = self.vcpu.guest_control().map_err(number)?;
+        Ok(Some(GuestControl {
+            selectors: known.selectors,
+            fixed_control: known.fixed_control,
+            approved_writes: known.approved_writes,
+            approved_reads: known.approved_reads,
+        }))
+    }
+}
+
+/// Pin control has no effect, and the kernel does not take it, since not every processor does (20.2.1.1).
+const fn accepted(msr: u32, value: u64) -> u64 {
+    let is_selector = msr.wrapping_sub(IA32_PERFEVTSEL0) < MAX_GENERAL as u32;
+    if is_selector { value & !selector::PIN_CONTROL } else { value }
 }
 
 /// seL4's error numbers, `seL4_Error`.

@@ -12,7 +12,7 @@ mod vcpu;
 
 use console::Console;
 use link::PolicyDomain;
-use pmu_api::Statistic;
+use pmu_api::{Request, Statistic};
 use vcpu::MicrokitVcpu;
 use vmm_core::boot::Start;
 use vmm_core::seam::{Event, Recorder};
@@ -37,10 +37,12 @@ pub fn run(trace: Trace) {
 fn run_guest(console: &mut Console, trace: Trace) {
     let mut ram = regions::guest_ram();
     let memory = ram.bytes();
-    let start = match loader::load(regions::guest_image(), memory) {
+    let mut start = match loader::load(regions::guest_image(), memory) {
         Ok(start) => start,
         Err(error) => return console.line(format_args!("@stop code=2 the guest is refused: {error}")),
     };
+    // A replay runs on another machine.
+    start.tsc_hz = if trace == Trace::Seams { None } else { vcpu::tsc_hz() };
     let vcpu = MicrokitVcpu::new(ram);
     if trace == Trace::Seams {
         // Each has its own line.
@@ -68,6 +70,8 @@ fn run_vm<V: Vcpu, L: PmuLink>(console: &mut Console, mut vcpu: V, link: L, gues
     let end = vcpu::now();
     console.flush();
     console.line(format_args!("@time cycles={}", end.wrapping_sub(start)));
+    // What the kernel counted comes into the region when somebody asks.
+    PolicyDomain.call(&Request::Statistics { first: 0 }.encode());
     if let Some(values) = regions::statistics() {
         console.text(format_args!("@policy"));
         for (statistic, value) in Statistic::ALL.iter().zip(values).filter(|(_, value)| *value != 0) {

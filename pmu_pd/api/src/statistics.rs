@@ -8,7 +8,7 @@ codes! {
     Statistic {
         /// Opens.
         Opens = 0,
-        /// Completed WRMSR to IA32_PERFEVTSELi or IA32_FIXED_CTR_CTRL.
+        /// Completed WRMSR to IA32_PERFEVTSELi or IA32_FIXED_CTR_CTRL that reached the policy domain.
         ControlWrites = 1,
         /// Completed WRMSR to any other PMU register.
         DataWrites = 2,
@@ -42,6 +42,12 @@ codes! {
         MalformedLength = 16,
         /// Messages with a word out of range.
         MalformedWord = 17,
+        /// WRMSR to the same that the kernel completed, because the domain had approved of the value. As of the last
+        /// [`Request::Statistics`](crate::Request::Statistics).
+        ApprovedWrites = 18,
+        /// RDMSR of the same that the kernel completed. As of the last
+        /// [`Request::Statistics`](crate::Request::Statistics).
+        ApprovedReads = 19,
     }
 }
 
@@ -51,8 +57,8 @@ pub const STATISTICS: usize = Statistic::ALL.len();
 /// The most VMs that one policy domain serves.
 pub const MAX_VMS: usize = 8;
 
-/// First word of the region: "PMUSTAT1", little-endian.
-pub const STATISTICS_MAGIC: u64 = u64::from_le_bytes(*b"PMUSTAT1");
+/// First word of the region: "PMUSTAT2", little-endian.
+pub const STATISTICS_MAGIC: u64 = u64::from_le_bytes(*b"PMUSTAT2");
 
 /// One VM's part of the region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,5 +100,5 @@ assert_eq_size!(VmStatistics, [u64; 1 + STATISTICS]);
 assert_eq_size!(StatisticsRegion, [u64; 3 + MAX_VMS * (1 + STATISTICS)]);
 assert_eq_align!(StatisticsRegion, u64);
 const_assert_eq!(size_of::<StatisticsPage>(), STATISTICS_BYTES);
-const_assert!(Statistic::MalformedWord as usize == STATISTICS - 1);
+const_assert!(Statistic::ApprovedReads as usize == STATISTICS - 1);
 const_assert_eq!(core::mem::offset_of!(StatisticsRegion, vms), 24);

@@ -1,5 +1,7 @@
 //! The seam to the hardware: one VCPU's PMU context.
 
+use crate::arch::GENERAL_LEN;
+
 /// The kernel (or a double) refused: seL4's error number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortError(pub u64);
@@ -49,6 +51,38 @@ impl RawGeometry {
     pub const WITHOUT_EXTENSION: u64 = 1 << 3;
 }
 
+/// What the domain tells the kernel about the guest's control registers (docs/architecture.md, approved pairs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approval {
+    /// Program `hardware` into the control register `msr` and make `guest` the guest's value. From now on the kernel may
+    /// complete the guest's writes of `guest` and its reads: nobody here sees them.
+    Add {
+        /// IA32_PERFEVTSELi or IA32_FIXED_CTR_CTRL.
+        msr: u32,
+        /// What the guest writes and reads, at most 32 bits.
+        guest: u64,
+        /// What the hardware gets, at most 32 bits.
+        hardware: u64,
+    },
+    /// Approve of nothing any more.
+    Withdraw,
+    /// Only tell.
+    Read,
+}
+
+/// The control registers as the guest last wrote them, and how many of its accesses the kernel has completed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GuestControl {
+    /// IA32_PERFEVTSELi.
+    pub selectors: [u64; GENERAL_LEN],
+    /// IA32_FIXED_CTR_CTRL.
+    pub fixed_control: u64,
+    /// Completed writes, since the VCPU exists.
+    pub approved_writes: u64,
+    /// Completed reads, since the VCPU exists.
+    pub approved_reads: u64,
+}
+
 /// One VCPU's PMU context. Reads and writes name MSRs by the SDM's numbers: IA32_PERFEVTSELi,
 /// IA32_FIXED_CTR_CTRL, IA32_A_PMCi, IA32_FIXED_CTRi, IA32_PERF_GLOBAL_STATUS (read and written whole) and
 /// IA32_PERF_GLOBAL_CTRL.
@@ -59,7 +93,7 @@ pub trait PmuPort {
     /// [`PortError`] if the kernel refuses the invocation.
     fn geometry(&mut self) -> Result<RawGeometry, PortError>;
 
-    /// Chooses what exits and whether anything counts.
+    /// Chooses what exits and whether anything counts. Withdraws every approval.
     ///
     /// # Errors
     /// [`PortError`] if the hardware cannot do it.
@@ -71,7 +105,7 @@ pub trait PmuPort {
     /// [`PortError`] if the context has no such register.
     fn read(&mut self, msr: u32) -> Result<u64, PortError>;
 
-    /// Sets `msr` in the context; it holds from the next VM entry on.
+    /// Sets `msr` in the context; it holds from the next VM entry on. Of a control register, withdraws the approvals.
     ///
     /// # Errors
     /// [`PortError`] if the context has no such register or the hardware would refuse the value.
@@ -84,5 +118,17 @@ pub trait PmuPort {
     /// [`PortError::ILLEGAL_OPERATION`] where the kernel delivers PMIs itself.
     fn interrupt_due(&mut self) -> Result<bool, PortError> {
         Err(PortError::ILLEGAL_OPERATION)
+    }
+
+    /// Approves or withdraws. The guest's control registers after [`Approval::Withdraw`] and [`Approval::Read`]; `None`
+    /// where the kernel completes no access, so that the domain has seen every one.
+    ///
+    /// # Errors
+    /// [`PortError`] if the context has no such control register or the hardware would refuse the value.
+    fn approve(&mut self, approval: Approval) -> Result<Option<GuestControl>, PortError> {
+        match approval {
+            Approval::Add { msr, hardware, .. } => self.write(msr, hardware).map(|()| None),
+            Approval::Withdraw | Approval::Read => Ok(None),
+        }
     }
 }

@@ -94,6 +94,11 @@ impl VmCells {
         increment(&self.counters[statistic as usize]);
     }
 
+    /// Sets a counter that another one keeps.
+    pub fn set(&self, statistic: Statistic, value: u64) {
+        self.counters[statistic as usize].store(value, Relaxed);
+    }
+
     /// `N` counters from `first` on, 0 past the end; `None` if there is no counter `first`.
     pub fn window<const N: usize>(&self, first: u64) -> Option<[u64; N]> {
         let tail = self.counters.get(usize::try_from(first).ok()?..).filter(|tail| !tail.is_empty())?;

@@ -11,7 +11,7 @@ use crate::filter::Filter;
 use crate::geometry::{Geometry, Hardware};
 use crate::pmi::Limiter;
 use crate::policy::VmPolicy;
-use crate::port::{KernelMode, PortError, RawGeometry};
+use crate::port::{Approval, GuestControl, KernelMode, PmuPort, PortError, RawGeometry};
 use crate::registers::{EventSelect, FixedControl};
 use crate::validity::{fixed_control_allowed, status_allowed};
 use pmu_api::{Configuration, Direct, Mode, UnavailableReason};
@@ -44,11 +44,14 @@ pub enum Written {
 }
 
 /// The vPMU of one VM. Counters, IA32_PERF_GLOBAL_CTRL and _STATUS live in the VCPU's context, which the guest may
-/// change directly; the control registers live here.
+/// change directly; the control registers live here, and the kernel's copy is newer where it completes accesses to them
+/// ([`Vpmu::refresh`]).
 #[derive(Debug)]
 pub struct Vpmu<'a> {
     mode: Mode,
     kernel_mode: KernelMode,
+    /// The kernel may complete control accesses once they are decided.
+    approves: bool,
     hardware: Hardware,
     geometry: Geometry,
     /// IA32_FIXED_CTR_CTRL bits that the guest may set.
@@ -86,6 +89,12 @@ impl<'a> Vpmu<'a> {
         Ok(Self {
             mode: policy.mode,
             kernel_mode,
+            // The other modes have no use for it: nothing counts, every access shall exit, or none does. The kernel's
+            // table has no room for TSX bits; without the extension there is none.
+            approves: policy.mode == Mode::Mediated
+                && kernel_mode != KernelMode::Off
+                && !geometry.tsx()
+                && !hardware.is_without_extension(),
             hardware,
             geometry,
             fixed_control_allowed: fixed_control_allowed(u64::from(geometry.fixed_counters())),
@@ -111,12 +120,34 @@ impl<'a> Vpmu<'a> {
         &self.filter
     }
 
-    /// The guest's IA32_PERFEVTSELi, all [`GENERAL_LEN`]; those that the geometry lacks are 0.
+    /// Brings the domain's copy of the guest's control registers up to date, and withdraws every approval if `withdraw`
+    /// says so. What the kernel knows, if it completes accesses.
+    ///
+    /// # Errors
+    /// [`PortError`]; the copy is as it was.
+    pub fn refresh(
+        &mut self,
+        port: &mut impl PmuPort,
+        withdraw: bool,
+    ) -> Result<Option<GuestControl>, PortError> {
+        if !self.approves {
+            return Ok(None);
+        }
+        let known = port.approve(if withdraw { Approval::Withdraw } else { Approval::Read })?;
+        if let Some(guest) = known {
+            self.selectors = guest.selectors.map(EventSelect);
+            self.fixed_control = FixedControl(guest.fixed_control);
+        }
+        Ok(known)
+    }
+
+    /// The guest's IA32_PERFEVTSELi, all [`GENERAL_LEN`], as of the last trap or [`Vpmu::refresh`]; those that the
+    /// geometry lacks are 0.
     pub const fn selectors(&self) -> &[EventSelect; GENERAL_LEN] {
         &self.selectors
     }
 
-    /// The guest's IA32_FIXED_CTR_CTRL.
+    /// The guest's IA32_FIXED_CTR_CTRL, as of the last trap or [`Vpmu::refresh`].
     pub const fn fixed_control(&self) -> FixedControl {
         self.fixed_control
     }

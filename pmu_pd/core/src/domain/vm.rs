@@ -90,6 +90,7 @@ impl<'a, P: PmuPort> Vm<'a, P> {
 
     fn answer(&mut self, request: &Request, now: u64) -> Result<Reply, Refusal> {
         if let Request::Statistics { first } = *request {
+            self.count_approved();
             let values = self.statistics.window(first).ok_or(Refusal::Statistic)?;
             return Ok(Reply::Statistics { values });
         }
@@ -127,6 +128,15 @@ impl<'a, P: PmuPort> Vm<'a, P> {
         }
     }
 
+    /// Takes over the kernel's counts. If it does not tell, they stay as they are.
+    fn count_approved(&mut self) {
+        let Ok(vpmu) = &mut self.vpmu else { return };
+        if let Ok(Some(known)) = vpmu.refresh(&mut self.port, false) {
+            self.statistics.set(Statistic::ApprovedWrites, known.approved_writes);
+            self.statistics.set(Statistic::ApprovedReads, known.approved_reads);
+        }
+    }
+
     fn open(&mut self) -> Result<Reply, Refusal> {
         self.reset()?;
         self.statistics.count(Statistic::Opens);
@@ -143,7 +153,7 @@ impl<'a, P: PmuPort> Vm<'a, P> {
     }
 
     fn save(&mut self, index: u64) -> Result<Reply, Refusal> {
-        let vpmu = self.vpmu.as_ref().map_err(|reason| Refusal::Unavailable(*reason))?;
+        let vpmu = self.vpmu.as_mut().map_err(|reason| Refusal::Unavailable(*reason))?;
         if index == 0 {
             self.saved = vpmu.save(&mut self.port).map_err(snapshot_refusal)?;
             self.statistics.count(Statistic::Saves);

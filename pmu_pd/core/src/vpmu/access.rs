@@ -5,7 +5,7 @@ use crate::arch::{
     GENERAL_LEN, IA32_A_PMC0, IA32_FIXED_CTR_CTRL, IA32_FIXED_CTR0, IA32_PERF_CAPABILITIES,
     IA32_PERF_GLOBAL_CTRL, IA32_PERF_GLOBAL_STATUS, IA32_PERFEVTSEL0, IA32_PMC0, rdpmc,
 };
-use crate::port::PmuPort;
+use crate::port::{Approval, PmuPort, PortError};
 use crate::registers::{EventSelect, FixedControl, Register, global_in_use};
 use crate::validity::{legacy_counter_value, selector_reserved};
 use pmu_api::{Mode, Privilege};
@@ -46,7 +46,7 @@ impl Vpmu<'_> {
     fn write_selector(&mut self, port: &mut impl PmuPort, i: u32, value: u64) -> Result<Written, Trouble> {
         check(value, !selector_reserved(clamp(i), self.geometry.tsx()))?;
         let hardware = self.filter.selector(EventSelect(value));
-        port.write(IA32_PERFEVTSEL0 + i, hardware)?;
+        self.decide(port, IA32_PERFEVTSEL0 + i, value, hardware)?;
         self.selectors[clamp(i)] = EventSelect(value);
         Ok(Written::Control { denied: hardware != value })
     }
@@ -56,9 +56,25 @@ impl Vpmu<'_> {
     fn write_fixed_control(&mut self, port: &mut impl PmuPort, value: u64) -> Result<Written, Trouble> {
         check(value, self.fixed_control_allowed)?;
         let hardware = self.filter.fixed_control(FixedControl(value));
-        port.write(IA32_FIXED_CTR_CTRL, hardware)?;
+        self.decide(port, IA32_FIXED_CTR_CTRL, value, hardware)?;
         self.fixed_control = FixedControl(value);
         Ok(Written::Control { denied: hardware != value })
+    }
+
+    /// Programs `hardware` for the guest's value `guest` of control register `msr`, which the guest has. The decision
+    /// depends on nothing else than the crate's documentation says, so that it may hold for the next time.
+    pub(super) fn decide(
+        &self,
+        port: &mut impl PmuPort,
+        msr: u32,
+        guest: u64,
+        hardware: u64,
+    ) -> Result<(), PortError> {
+        if self.approves {
+            port.approve(Approval::Add { msr, guest, hardware }).map(drop)
+        } else {
+            port.write(msr, hardware)
+        }
     }
 
     fn write_data(&self, port: &mut impl PmuPort, register: Register, value: u64) -> Result<(), Trouble> {
@@ -101,9 +117,12 @@ impl Vpmu<'_> {
     /// RDMSR of `msr`.
     ///
     /// # Errors
-    /// [`Trouble`]; nothing changes in any case.
-    pub fn read(&self, port: &mut impl PmuPort, msr: u32) -> Result<u64, Trouble> {
+    /// [`Trouble`]; nothing that the guest sees changes in any case.
+    pub fn read(&mut self, port: &mut impl PmuPort, msr: u32) -> Result<u64, Trouble> {
         let Some(register) = self.locate(msr)? else { return Ok(0) };
+        if matches!(register, Register::EventSelect(_) | Register::FixedControl | Register::InUse) {
+            self.refresh(port, false)?;
+        }
         Ok(match register {
             Register::EventSelect(i) => self.selectors[clamp(i)].0,
             Register::LegacyCounter(i) | Register::FullWidthCounter(i) => {

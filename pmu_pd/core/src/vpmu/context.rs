@@ -7,6 +7,7 @@ use crate::arch::{
 };
 use crate::filter::Filter;
 use crate::port::{KernelMode, PmuPort, PortError};
+use crate::registers::Register;
 use crate::snapshot::{self, Buffer, Registers};
 use pmu_api::{OverflowDecision, SnapshotReason};
 
@@ -63,11 +64,19 @@ impl<'a> Vpmu<'a> {
 
     /// Programs every control register of the hardware from the guest's values and the filter.
     fn program(&self, port: &mut impl PmuPort) -> Result<(), PortError> {
-        for (i, selector) in (0..self.hardware.general_counters()).zip(self.selectors) {
-            port.write(IA32_PERFEVTSEL0 + i, self.filter.selector(selector))?;
-        }
-        if self.hardware.fixed_counters() != 0 {
-            port.write(IA32_FIXED_CTR_CTRL, self.filter.fixed_control(self.fixed_control))?;
+        let selectors = (IA32_PERFEVTSEL0..IA32_PERFEVTSEL0 + self.hardware.general_counters())
+            .zip(self.selectors)
+            .map(|(msr, guest)| (msr, guest.0, self.filter.selector(guest)));
+        let fixed = (self.hardware.fixed_counters() != 0).then(|| {
+            (IA32_FIXED_CTR_CTRL, self.fixed_control.0, self.filter.fixed_control(self.fixed_control))
+        });
+        for (msr, guest, hardware) in selectors.chain(fixed) {
+            // A register that the guest lacks gives #GP for every value.
+            if Register::locate(msr, &self.geometry).is_some() {
+                self.decide(port, msr, guest, hardware)?;
+            } else {
+                port.write(msr, hardware)?;
+            }
         }
         Ok(())
     }
@@ -78,6 +87,8 @@ impl<'a> Vpmu<'a> {
     /// # Errors
     /// [`PortError`]; nothing counts then.
     pub fn replace_filter(&mut self, port: &mut impl PmuPort, filter: Filter<'a>) -> Result<(), PortError> {
+        // First: what was approved is what the old filter decided.
+        self.refresh(port, true).inspect_err(|_| self.stop(port))?;
         self.filter = filter;
         self.program(port).inspect_err(|_| self.stop(port))
     }
@@ -99,10 +110,11 @@ impl<'a> Vpmu<'a> {
     ///
     /// # Errors
     /// [`SnapshotReason::Mode`] for a VM without counters or in passthrough; the port's refusal.
-    pub fn save(&self, port: &mut impl PmuPort) -> Result<Buffer, SnapshotError> {
+    pub fn save(&mut self, port: &mut impl PmuPort) -> Result<Buffer, SnapshotError> {
         if !self.is_saved() {
             return Err(SnapshotError::Reason(SnapshotReason::Mode));
         }
+        self.refresh(port, false)?;
         let mut registers = Registers {
             selectors: self.selectors,
             fixed_control: self.fixed_control,
@@ -132,6 +144,7 @@ impl<'a> Vpmu<'a> {
             return Err(SnapshotError::Reason(SnapshotReason::Mode));
         }
         let registers = snapshot::decode(&self.geometry, buffer).map_err(SnapshotError::Reason)?;
+        self.refresh(port, true).inspect_err(|_| self.stop(port))?;
         self.load(port, &registers).inspect_err(|_| self.stop(port))?;
         Ok(())
     }

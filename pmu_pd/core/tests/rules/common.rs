@@ -1,11 +1,12 @@
 //! What the tests of pmu_core share: a port that behaves like the kernel's, hardware, policies.
 
 use pmu_api::{Mode, Privilege};
+use pmu_core::approved::Approved;
 use pmu_core::arch::*;
 use pmu_core::geometry::Wanted;
 use pmu_core::policy::VmPolicy;
 use pmu_core::shadow::TABLE_WORDS;
-use pmu_core::{Filter, KernelMode, PmuPort, PortError, RawGeometry, Vpmu};
+use pmu_core::{Approval, Filter, GuestControl, KernelMode, PmuPort, PortError, RawGeometry, Vpmu};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
@@ -26,6 +27,8 @@ pub struct FakePort {
     pub no_authority: bool,
     /// What a kernel without the extension says of PMIs.
     pub interrupt_due: bool,
+    /// The kernel's table; `None` for a kernel that completes nothing.
+    pub approved: Option<Approved>,
 }
 
 impl FakePort {
@@ -40,7 +43,21 @@ impl FakePort {
             budget: None,
             no_authority: false,
             interrupt_due: false,
+            approved: Some(Approved::default()),
         }
+    }
+
+    /// The guest's WRMSR; whether the kernel completed it.
+    pub fn guest_writes(&mut self, msr: u32, value: u64) -> bool {
+        let counting = matches!(self.mode, Some(KernelMode::Trapped | KernelMode::Direct));
+        let hardware = self.approved.as_mut().filter(|_| counting).and_then(|table| table.write(msr, value));
+        hardware.inspect(|&hardware| self.set(msr, hardware)).is_some()
+    }
+
+    /// The guest's RDMSR, if the kernel completes it.
+    pub fn guest_reads(&mut self, msr: u32) -> Option<u64> {
+        let counting = matches!(self.mode, Some(KernelMode::Trapped | KernelMode::Direct));
+        self.approved.as_mut().filter(|_| counting).and_then(|table| table.read(msr))
     }
 
     pub fn get(&self, msr: u32) -> u64 {
@@ -99,6 +116,7 @@ impl PmuPort for FakePort {
     fn set_mode(&mut self, mode: KernelMode) -> Result<(), PortError> {
         self.modes.push(mode);
         self.mode = Some(mode);
+        self.approved.iter_mut().for_each(Approved::withdraw);
         self.spend()
     }
 
@@ -113,6 +131,7 @@ impl PmuPort for FakePort {
             Some(accepted) if value & !accepted == 0 => {
                 self.writes.push((msr, value));
                 self.set(msr, value);
+                self.approved.iter_mut().for_each(|table| table.withdraw_register(msr));
                 Ok(())
             }
             _ => Err(RANGE_ERROR),
@@ -122,6 +141,32 @@ impl PmuPort for FakePort {
     fn interrupt_due(&mut self) -> Result<bool, PortError> {
         let without = self.raw.flags & RawGeometry::WITHOUT_EXTENSION != 0;
         if without { Ok(self.interrupt_due) } else { Err(PortError::ILLEGAL_OPERATION) }
+    }
+
+    fn approve(&mut self, approval: Approval) -> Result<Option<GuestControl>, PortError> {
+        let Some(mut table) = self.approved.clone() else {
+            return match approval {
+                Approval::Add { msr, hardware, .. } => self.write(msr, hardware).map(|()| None),
+                Approval::Withdraw | Approval::Read => Ok(None),
+            };
+        };
+        match approval {
+            Approval::Add { msr, guest, hardware } => {
+                if !Approved::accepts(msr, guest, hardware) {
+                    return Err(RANGE_ERROR);
+                }
+                self.write(msr, hardware)?;
+                table.add(msr, guest, hardware);
+            }
+            Approval::Withdraw => {
+                self.spend()?;
+                table.withdraw();
+            }
+            Approval::Read => self.spend()?,
+        }
+        let known = *table.guest();
+        self.approved = Some(table);
+        Ok((!matches!(approval, Approval::Add { .. })).then_some(known))
     }
 }
 

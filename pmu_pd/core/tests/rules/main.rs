@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation)] // small numbers of our own
 
 mod account;
+mod approved;
 mod common;
 mod control;
 mod counters;

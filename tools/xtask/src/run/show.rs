@@ -57,6 +57,11 @@ pub fn text(report: &Report) -> String {
     ] {
         row(&format!("PMIs {name}"), report.pmi.get(name).copied().unwrap_or(0), about);
     }
+    for (key, name) in [("ApprovedWrites", "approved writes"), ("ApprovedReads", "approved reads")] {
+        if let Some(count) = report.policy.get(key) {
+            row(name, *count, "of control registers, completed by the kernel: no trap");
+        }
+    }
     if let Some(denied) = report.policy.get("Denied") {
         row("control writes denied", *denied, "in part or whole, by the policy");
     }
@@ -108,7 +113,7 @@ fn counters(out: &mut String, report: &Report) {
             [one] => one.counter.clone(),
             _ => format!("{} counters", group.len()),
         };
-        let mark = if first.measured == first.expected { "" } else { "  WRONG" };
+        let mark = if report.is_wrong(first) { "  WRONG" } else { "" };
         let cells =
             [&first.workload, &first.event, &counters, &grouped(first.measured), &grouped(first.expected)];
         row(cells.map(String::as_str), mark);
