@@ -1,6 +1,7 @@
 //! The virtual CPU by the kernel's VCPU object.
 
 use crate::regions::GuestRam;
+use core::arch::x86_64::{__cpuid, CpuidResult};
 use sel4_microkit::vcpu::{self, Completed, EntryState, Vcpu, VcpuRegisters};
 use vmm_core::{Entry, Field, Interruption, RawExit, Registers, Return};
 
@@ -85,6 +86,23 @@ impl vmm_core::Memory for MicrokitVcpu {
 pub fn now() -> u64 {
     // SAFETY: RDTSC changes nothing, and seL4 leaves CR4.TSD clear.
     unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// The rate of the time-stamp counter in Hz, where the processor tells it (SDM vol. 2A, CPUID, leaves 15H and 16H).
+pub fn tsc_hz() -> Option<u64> {
+    const TIME_STAMP_COUNTER: u32 = 0x15;
+    const FREQUENCIES: u32 = 0x16;
+    if __cpuid(0).eax < TIME_STAMP_COUNTER {
+        return None;
+    }
+    let CpuidResult { eax: denominator, ebx: numerator, ecx: crystal_hz, .. } = __cpuid(TIME_STAMP_COUNTER);
+    let hz = (u64::from(crystal_hz) * u64::from(numerator)).checked_div(denominator.into())?;
+    if hz != 0 || __cpuid(0).eax < FREQUENCIES {
+        return Some(hz).filter(|hz| *hz != 0);
+    }
+    // Without the crystal's rate, the counter's is the base frequency.
+    let [low, high, ..] = __cpuid(FREQUENCIES).eax.to_le_bytes();
+    Some(u64::from(u16::from_le_bytes([low, high])) * 1_000_000).filter(|hz| *hz != 0 && numerator != 0)
 }
 
 /// Bits 31:0.

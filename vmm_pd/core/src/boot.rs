@@ -29,6 +29,9 @@ pub struct Start {
     pub registers: Registers,
     /// The size of the guest's memory in bytes.
     pub memory: u64,
+    /// The rate of the time-stamp counter in Hz, which the guest's devices keep time by and CPUID shows. Without it, the
+    /// guest does not know it, and the devices take it for 1 GHz.
+    pub tsc_hz: Option<u64>,
 }
 
 impl Start {
@@ -36,7 +39,7 @@ impl Start {
     pub fn long(rip: u64, memory: u64) -> Self {
         let mut registers = Registers::default();
         registers.set(Gpr::Rdi, memory);
-        Self { mode: Mode::Long, rip, registers, memory }
+        Self { mode: Mode::Long, rip, registers, memory, tsc_hz: None }
     }
 }
 

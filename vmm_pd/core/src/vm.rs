@@ -53,6 +53,8 @@ pub struct Vm<L> {
     pmu_error: Option<PmuError>,
     apic: LocalApic,
     devices: Devices,
+    /// The rate of the time-stamp counter, if it is known.
+    tsc_hz: Option<u64>,
     debug: DebugRegisters,
     statistics: Statistics,
     history: History,
@@ -85,6 +87,7 @@ impl<L: PmuLink> Vm<L> {
             pmu_error: None,
             apic: LocalApic::virtual_wire(),
             devices: Devices::default(),
+            tsc_hz: None,
             debug: DebugRegisters::default(),
             statistics: Statistics::default(),
             history: History::default(),
@@ -120,6 +123,8 @@ impl<L: PmuLink> Vm<L> {
     /// Runs the guest from its start until it stops.
     pub fn run<V: Vcpu, O: Observer>(&mut self, vcpu: &mut V, observer: &mut O, start: &Start) -> StopReason {
         boot::write_vmcs(vcpu, start.mode);
+        self.tsc_hz = start.tsc_hz;
+        self.devices = start.tsc_hz.map_or_else(Devices::default, Devices::new);
         self.devices.set_memory(start.memory);
         let mut entry = Entry {
             rip: start.rip,

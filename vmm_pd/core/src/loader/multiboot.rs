@@ -164,5 +164,5 @@ pub(super) fn start(entry: u64, memory: u64) -> Start {
     let mut registers = Registers::default();
     registers.set(Gpr::Rax, LOADER_MAGIC);
     registers.set(Gpr::Rbx, INFORMATION.into());
-    Start { mode: Mode::Protected, rip: entry, registers, memory }
+    Start { mode: Mode::Protected, rip: entry, registers, memory, tsc_hz: None }
 }

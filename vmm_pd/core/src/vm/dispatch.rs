@@ -4,7 +4,7 @@ use super::{Observer, Outcome, Processor, Vm};
 use crate::apic::{GeneralProtection, Mode};
 use crate::arch::{Field, Interruption, InterruptionType, cr0, cr4, vector};
 use crate::control::{self, ControlFault};
-use crate::cpuid::{Leaf, cpuid};
+use crate::cpuid::{Leaf, Shown, cpuid};
 use crate::devices::IoOutcome;
 use crate::exit::{IoAccess, RawExit, VmExit};
 use crate::msr::{self, Owner};
@@ -69,7 +69,9 @@ impl<L: PmuLink> Vm<L> {
 
     fn cpuid<V: Vcpu>(&self, cpu: &mut Processor<'_, V>) {
         let apic = self.apic.mode() != Mode::Disabled;
-        let Leaf { eax, ebx, ecx, edx } = cpuid(cpu.registers.low(Gpr::Rax), &self.configuration, apic);
+        let shown = Shown { pmu: &self.configuration, apic, tsc_hz: self.tsc_hz };
+        let Leaf { eax, ebx, ecx, edx } =
+            cpuid(cpu.registers.low(Gpr::Rax), cpu.registers.low(Gpr::Rcx), &shown);
         for (register, value) in [(Gpr::Rax, eax), (Gpr::Rbx, ebx), (Gpr::Rcx, ecx), (Gpr::Rdx, edx)] {
             cpu.registers.set(register, u64::from(value));
         }
