@@ -5,4 +5,5 @@ pub mod double;
 mod exits;
 mod interrupts;
 mod memory;
+mod random;
 mod string;
