@@ -4,7 +4,8 @@ mod access;
 mod timer;
 mod vectors;
 
-use crate::arch::APIC_BASE_ADDRESS;
+use crate::arch::{APIC_BASE_ADDRESS, PAGE};
+use crate::cpuid::PHYSICAL_ADDRESSES;
 use timer::Timer;
 use vectors::Vectors;
 
@@ -97,6 +98,9 @@ impl Delivery {
 #[derive(Debug, Clone)]
 pub struct LocalApic {
     mode: Mode,
+    /// Where its page is, and below which address it cannot be.
+    address: u64,
+    memory: u64,
     task_priority: u32,
     logical_destination: u32,
     destination_format: u32,
@@ -126,6 +130,8 @@ impl LocalApic {
     pub const fn new() -> Self {
         Self {
             mode: Mode::XApic,
+            address: APIC_BASE_ADDRESS,
+            memory: 0,
             task_priority: 0,
             logical_destination: 0,
             destination_format: u32::MAX,
@@ -158,9 +164,20 @@ impl LocalApic {
         self.mode
     }
 
+    /// Notes the size of the guest's memory in bytes: the page of the APIC cannot be in it, for accesses to memory do not
+    /// exit.
+    pub const fn set_memory(&mut self, size: u64) {
+        self.memory = size;
+    }
+
+    /// The physical address of its page.
+    pub const fn address(&self) -> u64 {
+        self.address
+    }
+
     /// IA32_APIC_BASE.
     pub const fn base(&self) -> u64 {
-        APIC_BASE_ADDRESS
+        self.address
             | BASE_BSP
             | match self.mode {
                 Mode::Disabled => 0,
@@ -169,10 +186,10 @@ impl LocalApic {
             }
     }
 
-    /// A write of IA32_APIC_BASE: the mode changes along figure 11-27; the address stays.
+    /// A write of IA32_APIC_BASE: the mode changes along figure 11-27, and the page moves (11.4.5).
     ///
     /// # Errors
-    /// A transition that does not exist, a reserved bit, or another address (this machine has only one).
+    /// A transition that does not exist, a reserved bit, or an address in memory.
     pub fn set_base(&mut self, value: u64) -> Result<(), GeneralProtection> {
         let mode = match value & (BASE_ENABLED | BASE_X2APIC) {
             0 => Mode::Disabled,
@@ -180,16 +197,17 @@ impl LocalApic {
             BASE_X2APIC => return Err(GeneralProtection),
             _ => Mode::X2Apic,
         };
-        let address_and_reserved = value & !(BASE_BSP | BASE_ENABLED | BASE_X2APIC);
-        if address_and_reserved != APIC_BASE_ADDRESS {
+        let address = value & !(BASE_BSP | BASE_ENABLED | BASE_X2APIC);
+        if !address.is_multiple_of(PAGE) || !(self.memory..PHYSICAL_ADDRESSES).contains(&address) {
             return Err(GeneralProtection);
         }
         match (self.mode, mode) {
             (Mode::Disabled, Mode::X2Apic) | (Mode::X2Apic, Mode::XApic) => return Err(GeneralProtection),
             // 11.4.3: switched on again, the APIC is as after reset.
-            (_, Mode::Disabled) => *self = Self { mode, ..Self::new() },
+            (_, Mode::Disabled) => *self = Self { mode, memory: self.memory, ..Self::new() },
             _ => self.mode = mode,
         }
+        self.address = address;
         Ok(())
     }
 

@@ -126,6 +126,7 @@ impl<L: PmuLink> Vm<L> {
         self.tsc_hz = start.tsc_hz;
         self.devices = start.tsc_hz.map_or_else(Devices::default, Devices::new);
         self.devices.set_memory(start.memory);
+        self.apic.set_memory(start.memory);
         let mut entry = Entry {
             rip: start.rip,
             primary_controls: boot::PRIMARY,

@@ -162,7 +162,7 @@ fn modes_change_along_the_arrows_of_the_figure() {
     assert_eq!(apic.base(), base | enable);
     assert_eq!(apic.set_base(base | x2apic), Err(GeneralProtection));
     assert_eq!(apic.set_base(base | enable | 1), Err(GeneralProtection));
-    assert_eq!(apic.set_base((base + 0x1000) | enable), Err(GeneralProtection));
+    assert_eq!(apic.set_base(1 << 36 | enable), Err(GeneralProtection), "no such physical address");
     assert_eq!(apic.read_msr(0x802, 0), Err(GeneralProtection));
     assert_eq!(apic.set_base(base | enable | x2apic), Ok(()));
     assert_eq!(apic.set_base(base | enable), Err(GeneralProtection));
@@ -170,6 +170,19 @@ fn modes_change_along_the_arrows_of_the_figure() {
     assert_eq!(apic.set_base(base | enable | x2apic), Err(GeneralProtection));
     assert_eq!(apic.set_base(base | enable), Ok(()));
     assert_eq!(apic.mode(), Mode::XApic);
+}
+
+/// SDM vol. 3A, 11.4.5.
+#[test]
+fn the_page_moves_but_not_into_memory() {
+    let mut apic = LocalApic::new();
+    apic.set_memory(0x1000_0000);
+    assert_eq!(apic.set_base(0x0fff_f000 | BASE_ENABLED), Err(GeneralProtection));
+    assert_eq!(apic.address(), APIC_BASE_ADDRESS);
+    assert_eq!(apic.set_base(0x1000_0000 | BASE_ENABLED | BASE_BSP), Ok(()));
+    assert_eq!((apic.address(), apic.base()), (0x1000_0000, 0x1000_0900));
+    assert_eq!(apic.set_base(0x2000_0000 | BASE_BSP), Ok(()));
+    assert_eq!(apic.set_base(0x0fff_f000), Err(GeneralProtection), "switched off, it still knows");
 }
 
 /// SDM vol. 3A, 11.12.1.3.

@@ -3,9 +3,7 @@
 use super::{Outcome, Processor, Vm};
 use crate::alu;
 use crate::apic::Mode;
-use crate::arch::{
-    APIC_BASE_ADDRESS, Field, IOAPIC_ADDRESS, Interruption, LONGEST_INSTRUCTION, PAGE, rflags,
-};
+use crate::arch::{Field, IOAPIC_ADDRESS, Interruption, LONGEST_INSTRUCTION, PAGE, rflags};
 use crate::exit::{EptViolation, RawExit};
 use crate::instruction::{Action, CodeSize, Instruction, Register, Source, Target, decode};
 use crate::paging::Paging;
@@ -50,8 +48,8 @@ impl<L: PmuLink> Vm<L> {
             return Outcome::Stop(StopReason::Delivery(event));
         }
         let device = match violation.address & !(PAGE - 1) {
-            APIC_BASE_ADDRESS if self.apic.mode() == Mode::XApic => Device::LocalApic,
-            APIC_BASE_ADDRESS => Device::Nothing,
+            page if page == self.apic.address() && self.apic.mode() == Mode::XApic => Device::LocalApic,
+            page if page == self.apic.address() => Device::Nothing,
             IOAPIC_ADDRESS => Device::IoApic,
             _ => return Outcome::Stop(StopReason::NoMemory(violation)),
         };

@@ -95,7 +95,7 @@ fn exit(random: &mut Random) -> RawExit {
         qualification: random.word(),
         instruction_length: random.next() % 16,
         guest_physical: random.word(),
-        rip: if random.chance(100) { random.word() } else { 0x1_0000 + (random.next() % 0x3_0000 & !7) },
+        rip: if random.chance(100) { random.word() } else { 0x1_0000 + random.next() % 0x6000 * 8 },
         rflags: random.of(&[2, 0x202, 0x202, 0x602, 0x302]),
         interruptibility: random.of(&[0, 0, 0, 1, 2, 8]),
         cr3: if random.chance(500) { random.word() } else { 0x1000 },
