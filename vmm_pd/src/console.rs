@@ -32,6 +32,7 @@ impl Output {
         if channel != NONE {
             Self::Shared(Channel::new(channel))
         } else if serial::COM1.exists() {
+            serial::set_up(serial::COM1);
             Self::Com1(serial::COM1)
         } else {
             Self::Kernel

@@ -9,6 +9,7 @@ struct Serial;
 
 #[protection_domain]
 fn init() -> impl Handler {
+    vmm_pd::serial::set_up(vmm_pd::serial::COM1);
     Serial
 }
 

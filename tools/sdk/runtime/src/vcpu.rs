@@ -1,0 +1,168 @@
+//! The virtual CPU of a protection domain with a `<virtual_machine>`, with the names of our own runtime.
+
+use crate::slots::BASE_VCPU;
+use crate::{Error, checked, with_msg_regs};
+use core::arch::asm;
+use sel4::{sys, with_ipc_buffer_mut};
+
+/// The guest's general registers but RSP and RIP, which are VMCS fields, in the order of the kernel's messages.
+#[derive(Debug, Copy, Clone, Default, Eq, PartialEq)]
+pub struct VcpuRegisters([u64; VcpuRegisters::COUNT]);
+
+impl VcpuRegisters {
+    /// How many registers there are.
+    pub const COUNT: usize = 15;
+
+    /// The registers in the kernel's order.
+    pub const fn to_words(&self) -> [u64; Self::COUNT] {
+        self.0
+    }
+
+    /// The registers from the kernel's order.
+    pub const fn from_words(words: [u64; Self::COUNT]) -> Self {
+        Self(words)
+    }
+}
+
+/// A VM exit (SDM 25.9 and 28.2).
+#[derive(Debug, Copy, Clone, Default, Eq, PartialEq)]
+pub struct VmExit {
+    /// The exit reason, bits 15:0: this kernel cuts the others off.
+    pub reason: u64,
+    /// The exit qualification.
+    pub qualification: u64,
+    /// The VM-exit instruction length in bytes, where the exit has one.
+    pub instruction_length: u64,
+    /// The guest-physical address, for EPT violations and misconfigurations.
+    pub guest_physical: u64,
+    /// The guest's RFLAGS.
+    pub rflags: u64,
+    /// The guest's interruptibility state (SDM 25.4.2).
+    pub interruptibility: u64,
+    /// The guest's CR3.
+    pub cr3: u64,
+    /// The guest's general registers.
+    pub registers: VcpuRegisters,
+}
+
+/// What VM entry takes from the VMM and VM exit gives back.
+#[derive(Debug, Copy, Clone, Default, Eq, PartialEq)]
+pub struct EntryState {
+    /// The guest's RIP.
+    pub rip: u64,
+    /// The primary processor-based VM-execution controls (SDM 25.6.2). The kernel forces some bits.
+    pub primary_controls: u64,
+    /// The VM-entry interruption-information field (SDM 25.8.3). After [`enter`], bit 31 is still set if the
+    /// event was not injected: submit it again.
+    pub interruption_info: u64,
+}
+
+/// What the VMM did on the guest's behalf since the last exit.
+#[derive(Debug, Copy, Clone, Eq, PartialEq)]
+pub enum Completed {
+    /// No instruction.
+    Nothing,
+    /// One instruction that is not a branch.
+    Instruction,
+    /// One instruction that is a branch.
+    Branch,
+}
+
+/// Why [`enter`] returned.
+#[derive(Debug, Clone, Eq, PartialEq)]
+pub enum Return {
+    /// A VM exit.
+    Exit(VmExit),
+    /// A channel was notified; the badge says which. The guest is as it was when it was interrupted.
+    Notified(u64),
+}
+
+/// Places of the message of an exit (libsel4, `sel4/arch/vmenter.h`, of which upstream makes no bindings). The first
+/// four are in registers.
+const QUALIFICATION: usize = 4;
+const INSTRUCTION_LENGTH: usize = 5;
+const GUEST_PHYSICAL: usize = 6;
+const RFLAGS: usize = 7;
+const INTERRUPTIBILITY: usize = 8;
+const CR3: usize = 9;
+const REGISTERS: usize = 10;
+/// What the message-info register holds after an exit.
+const EXITED: u64 = 1;
+
+/// Runs the guest of the calling thread's VCPU. The message registers are overwritten. This kernel does not account for
+/// completed instructions: that is the VMM's (`vmm_core::stock`), which passes [`Completed::Nothing`].
+pub fn enter(state: &mut EntryState, _: Completed) -> Return {
+    let (badge, info, reason): (u64, u64, u64);
+    // SAFETY: the kernel's ABI: message registers 0 to 3 are R10, R8, R9 and R15, the others are in the IPC buffer, which no
+    // reference is held to here; RSP is kept in R14.
+    unsafe {
+        asm!("mov r14, rsp", "syscall", "mov rsp, r14",
+            in("rdx") i64::from(sys::syscall_id::VMEnter),
+            inlateout("rdi") 0_u64 => badge, inlateout("rsi") 0_u64 => info,
+            inlateout("r10") state.rip, inlateout("r8") state.primary_controls,
+            inlateout("r9") state.interruption_info, inlateout("r15") 0_u64 => reason,
+            in("r12") 0_u64, lateout("rcx") _, lateout("r11") _, lateout("r14") _);
+    }
+    if info != EXITED {
+        return Return::Notified(badge);
+    }
+    with_msg_regs(|registers| {
+        Return::Exit(VmExit {
+            reason,
+            qualification: registers[QUALIFICATION],
+            instruction_length: registers[INSTRUCTION_LENGTH],
+            guest_physical: registers[GUEST_PHYSICAL],
+            rflags: registers[RFLAGS],
+            interruptibility: registers[INTERRUPTIBILITY],
+            cr3: registers[CR3],
+            registers: VcpuRegisters(core::array::from_fn(|i| registers[REGISTERS + i])),
+        })
+    })
+}
+
+/// A virtual CPU, by its identifier in system.xml (`<vcpu id=...>`).
+#[derive(Debug, Copy, Clone, Eq, PartialEq)]
+pub struct Vcpu {
+    id: usize,
+}
+
+impl Vcpu {
+    /// The VCPU with the given identifier.
+    ///
+    /// # Panics
+    /// If `id` is above 63.
+    pub const fn new(id: usize) -> Self {
+        assert!(id < 64);
+        Self { id }
+    }
+
+    /// Reads a VMCS field by its encoding (SDM appendix B). The kernel refuses fields that it keeps to itself.
+    pub fn read_vmcs(&self, field: u32) -> Result<u64, Error> {
+        let found =
+            with_ipc_buffer_mut(|ipc| ipc.inner_mut().seL4_X86_VCPU_ReadVMCS(self.slot(), field.into()));
+        checked(found.error, found.value)
+    }
+
+    /// Writes a VMCS field by its encoding (SDM appendix B) and returns what the field then holds: the kernel
+    /// forces some bits of some fields, and refuses fields that it keeps to itself.
+    pub fn write_vmcs(&self, field: u32, value: u64) -> Result<u64, Error> {
+        let found = with_ipc_buffer_mut(|ipc| {
+            ipc.inner_mut().seL4_X86_VCPU_WriteVMCS(self.slot(), field.into(), value)
+        });
+        checked(found.error, found.written)
+    }
+
+    /// Sets the guest's general registers.
+    pub fn write_registers(&self, registers: &VcpuRegisters) -> Result<(), Error> {
+        let [eax, ebx, ecx, edx, esi, edi, ebp, r8, r9, r10, r11, r12, r13, r14, r15] = registers.0;
+        let context =
+            sys::seL4_VCPUContext { eax, ebx, ecx, edx, esi, edi, ebp, r8, r9, r10, r11, r12, r13, r14, r15 };
+        let error =
+            with_ipc_buffer_mut(|ipc| ipc.inner_mut().seL4_X86_VCPU_WriteRegisters(self.slot(), &context));
+        checked(error, ())
+    }
+
+    fn slot(&self) -> u64 {
+        BASE_VCPU + self.id as u64
+    }
+}
