@@ -26,6 +26,12 @@ const EXIT: u16 = 0xf4;
 /// Writing the letters of [`SHUTDOWN_TEXT`] switches the machine off.
 const SHUTDOWN: u16 = 0x8900;
 const SHUTDOWN_TEXT: &[u8] = b"Shutdown";
+/// A byte written here is the level of an interrupt line: what a test kernel has in place of a device (QEMU's
+/// pc-testdev).
+const LINES: u16 = 0x2000;
+const LINES_LAST: u16 = LINES + 23;
+/// Interrupt lines of the two 8259A.
+const PIC_LINES: u8 = 16;
 /// COM1.
 const COM1: u16 = 0x3f8;
 const COM1_LAST: u16 = COM1 + 7;
@@ -167,7 +173,7 @@ impl Devices {
             fw_cfg::DATA => self.firmware.read(),
             // The selector cannot be read.
             fw_cfg::SELECTOR => 0xff,
-            EXIT | SHUTDOWN => 0xff,
+            EXIT | SHUTDOWN | LINES..=LINES_LAST => 0xff,
             _ if Pic::has(port) => self.pic.read(port),
             _ if Pit::has(port) => self.pit.read(port, now),
             _ if Rtc::has(port) => self.rtc.read(port, now),
@@ -215,6 +221,13 @@ impl Devices {
                 return Some(sent.map_or(IoOutcome::Written, IoOutcome::Output));
             }
             fw_cfg::SELECTOR | fw_cfg::DATA => {}
+            LINES..=LINES_LAST => {
+                let [line, _] = (port - LINES).to_le_bytes();
+                if line < PIC_LINES {
+                    self.pic.set_line(line, value != 0);
+                }
+                self.ioapic.set_pin(line, value != 0);
+            }
             _ if Pic::has(port) => self.pic.write(port, value),
             _ if Pit::has(port) => {
                 if self.pit.write(port, value, now) {
