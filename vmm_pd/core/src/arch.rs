@@ -134,6 +134,8 @@ pub mod rflags {
     pub const FIXED: u64 = 1 << 1;
     /// Trap flag: single step.
     pub const TF: u64 = 1 << 8;
+    /// Resume flag: no instruction breakpoint at the next instruction.
+    pub const RF: u64 = 1 << 16;
     /// Direction flag: strings go down.
     pub const DF: u64 = 1 << 10;
     /// Interrupt flag.

@@ -82,7 +82,10 @@ impl fmt::Display for StopReason {
             Self::Delivery(event) => write!(f, "vector {} could not be delivered", event.vector()),
             Self::MachineCheck => f.write_str("machine check"),
             Self::Unsupported(what) => write!(f, "not emulated: {what}"),
-            Self::UnknownExit(reason) => write!(f, "unknown exit reason {reason}"),
+            Self::UnknownExit(number) => match reason::name(number) {
+                "other" => write!(f, "unknown exit reason {number}"),
+                name => write!(f, "exit reason {number}, {name}, is not emulated"),
+            },
         }
     }
 }

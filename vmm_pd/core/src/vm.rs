@@ -188,6 +188,9 @@ impl<L: PmuLink> Vm<L> {
             Outcome::Fault(exception) => {
                 self.statistics.faults += 1;
                 self.injection = exception;
+                // SDM vol. 3B, 18.3.1.1: the RFLAGS that a fault pushes has RF set; an injection pushes it as it is (vol. 3C,
+                // 27.6.1.1).
+                vcpu.write(Field::GuestRflags, exit.rflags | rflags::RF);
                 false
             }
             Outcome::Stop(stop) => return Err(stop),

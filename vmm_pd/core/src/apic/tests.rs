@@ -204,3 +204,64 @@ fn x2apic_faults_where_xapic_ignores() {
     apic.write_memory(EOI, 0, 0);
     assert_eq!(apic.read_memory(0x30, 0), 0, "memory shows nothing in x2APIC mode");
 }
+
+/// SDM vol. 3A, 11.5.3: errors interrupt by their entry.
+#[test]
+fn an_error_interrupts_unless_its_entry_is_masked() {
+    let mut apic = enabled();
+    apic.write_memory(ICR, 1 << 18 | 0x0f, 0);
+    apic.write_memory(ESR, 0, 0);
+    assert_eq!((apic.read_memory(ESR, 0), apic.pending()), (1 << 5, None), "send illegal vector");
+    apic.write_memory(0x370, 0x61, 0);
+    apic.write_memory(ICR, 1 << 18 | 0x0f, 0);
+    assert_eq!(apic.pending(), Some(0x61));
+    let mut apic = enabled();
+    apic.write_memory(0x370, 0x61, 0);
+    apic.read_memory(0x40, 0);
+    apic.write_memory(ESR, 0, 0);
+    assert_eq!((apic.read_memory(ESR, 0), apic.pending()), (1 << 7, Some(0x61)), "illegal register address");
+}
+
+/// SDM vol. 3A, 11.6.2.2: flat and cluster model.
+#[test]
+fn logical_destinations() {
+    let reaches = |format: u32, own: u32, destination: u32| {
+        let mut apic = enabled();
+        apic.write_memory(0xe0, format << 28, 0);
+        apic.write_memory(0xd0, own << 24, 0);
+        apic.write_memory(0x310, destination << 24, 0);
+        apic.write_memory(ICR, 1 << 11 | 0x33, 0);
+        apic.pending().is_some()
+    };
+    assert!(reaches(0xf, 0x04, 0x0c) && reaches(0xf, 0x80, 0xff) && !reaches(0xf, 0x04, 0xfb));
+    assert!(reaches(0, 0x24, 0x2c) && reaches(0, 0x24, 0xf4) && reaches(0, 0x24, 0xff));
+    assert!(!reaches(0, 0x24, 0x34) && !reaches(0, 0x24, 0x2b), "another cluster, another processor");
+}
+
+/// SDM vol. 3A, 11.8.4: the trigger mode register, and what the I/O APIC is told.
+#[test]
+fn the_end_of_a_level_triggered_interrupt_is_told_once() {
+    let mut apic = enabled();
+    let message = |vector, level| Message { vector, mode: 0, level, logical: false, destination: 0 };
+    assert!(apic.receive(message(0x51, true)) && apic.receive(message(0x62, false)));
+    assert_eq!((apic.read_memory(0x1a0, 0), apic.read_memory(0x1b0, 0)), (1 << 17, 0));
+    for (vector, told) in [(0x62, None), (0x51, Some(0x51))] {
+        apic.acknowledge(vector);
+        apic.write_memory(EOI, 0, 0);
+        assert_eq!((apic.has_ended(), apic.take_ended(), apic.take_ended()), (told.is_some(), told, None));
+    }
+    assert!(!apic.receive(Message { destination: 1, ..message(0x51, true) }), "another processor");
+    assert!(!apic.receive(Message { mode: 2, ..message(0x51, true) }), "SMI");
+    assert!(!apic.receive(message(0x0f, true)), "illegal vector");
+    assert!(!LocalApic::new().receive(message(0x51, true)), "software-disabled");
+}
+
+/// SDM vol. 3A, 11.5.4: what ran out behind the mask does not come later.
+#[test]
+fn a_timer_that_ran_out_masked_is_lost() {
+    let mut apic = enabled();
+    apic.write_memory(TIMER, LVT_MASKED | 0x40, 0);
+    apic.write_memory(INITIAL, 100, 0);
+    apic.write_memory(TIMER, 0x40, 1000);
+    assert_eq!((apic.deadline(), apic.pending()), (None, None));
+}

@@ -28,6 +28,8 @@ const LEVEL_ALLOWED: [u8; 2] = [0xf8, 0xde];
 /// What the next write of the odd port is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
+    /// Nobody has initialised it: the mask is kept, and nothing is signalled.
+    Icw1,
     Icw2,
     Icw3,
     Icw4,
@@ -61,7 +63,7 @@ struct Controller {
 impl Controller {
     const fn new() -> Self {
         Self {
-            expected: Expected::Mask,
+            expected: Expected::Icw1,
             single: false,
             needs_icw4: false,
             base: 0,
@@ -194,9 +196,9 @@ impl Controller {
 
     const fn write_data(&mut self, value: u8) {
         self.expected = match self.expected {
-            Expected::Mask => {
+            expected @ (Expected::Icw1 | Expected::Mask) => {
                 self.mask = value;
-                Expected::Mask
+                expected
             }
             Expected::Icw2 => {
                 self.base = value & 0xf8;

@@ -122,11 +122,11 @@ fn com1_interrupts_when_its_transmitter_is_empty() {
 fn a_line_can_be_raised_by_a_port() {
     let mut devices = Devices::default();
     pic(&mut devices, 0);
-    devices.ioapic.write(0, 0x10 + 2 * 14);
+    devices.ioapic.write(0, 0x10 + 2 * 6);
     devices.ioapic.write(0x10, 0x8045);
-    out(&mut devices, 0x200e, 1, 1);
+    out(&mut devices, 0x2006, 1, 1);
     assert!(devices.external_interrupt() && devices.ioapic.has_message());
-    out(&mut devices, 0x200e, 1, 0);
+    out(&mut devices, 0x2006, 1, 0);
     assert!(!devices.external_interrupt() && !devices.ioapic.has_message());
     out(&mut devices, 0x2017, 1, 1);
     assert!(!devices.external_interrupt(), "lines from 16 on are the I/O APIC's alone");

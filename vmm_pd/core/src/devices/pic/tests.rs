@@ -39,6 +39,17 @@ fn vectors_are_those_of_icw2() {
     assert_eq!(pic.acknowledge(), 0x47, "ICW1 forgot the request of before");
 }
 
+/// "Before normal operation can begin, each 8259A in the system must be brought to a starting point".
+#[test]
+fn before_initialisation_nothing_is_signalled() {
+    let mut pic = Pic::default();
+    pic.write(0x21, 0x5a);
+    assert_eq!(pic.read(0x21), 0x5a);
+    pic.write(0x21, 0);
+    edge(&mut pic, 4);
+    assert!(!pic.output());
+}
+
 /// "Fully nested mode".
 #[test]
 fn a_lower_or_equal_request_waits_for_the_end_of_interrupt() {

@@ -25,6 +25,7 @@ fn a_refused_write_is_a_general_protection_fault_at_the_same_place() {
     let ran = run(&[wrmsr(0x187, 1)]);
     let next = ran.entries[1];
     assert_eq!((next.rip, next.completed, next.injection), (RIP, false, GP));
+    assert_eq!(ran.field(Field::GuestRflags), 2 | 1 << 16, "SDM vol. 3B, 18.3.1.1: RF");
 }
 
 #[test]
@@ -186,6 +187,7 @@ fn what_cannot_go_on_stops_the_guest_with_its_reason() {
     assert_eq!(run(&[exit(33)]).stop, StopReason::EntryFailure { error: 0 });
     assert_eq!(run(&[exit(u32::MAX)]).stop, StopReason::EntryFailure { error: 0 });
     assert_eq!(run(&[exit(999)]).stop, StopReason::UnknownExit(999));
+    assert_eq!(run(&[exit(46)]).stop.to_string(), "exit reason 46, gdtr-idtr-access, is not emulated");
     assert_eq!(run(&[exit(12)]).stop, StopReason::Halted);
     let report = run(&[exit(10), exit(999)]);
     let text = report.vm.report(report.stop).to_string();

@@ -214,3 +214,110 @@ fn an_mmio_read_of_the_apic_needs_no_register_but_its_own() {
     assert_eq!(next.registers.expect("a load").get(Gpr::Rax), 0x5_0014);
     assert_eq!((next.rip, next.completed), (RIP + 2, true));
 }
+
+fn out(port: u64, value: u64) -> RawExit {
+    with(RawExit { qualification: port << 16, ..exit(30) }, &[(Gpr::Rax, value)])
+}
+
+/// The 8259A with vectors from 0x20, the timer in mode 2 at its highest rate but one.
+fn timer() -> Vec<RawExit> {
+    let words = [(0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x43, 0x14), (0x40, 2)];
+    words.map(|(port, value)| out(port, value)).into()
+}
+
+const WINDOW: RawExit = RawExit {
+    reason: 7,
+    rflags: IF | 2,
+    rip: RIP,
+    qualification: 0,
+    instruction_length: 0,
+    guest_physical: 0,
+    interruptibility: 0,
+    cr3: 0,
+    injection: Interruption::NONE,
+    registers: crate::Registers([0; crate::registers::REGISTERS]),
+};
+
+/// MultiProcessor Specification 1.4, 3.6.2.2: the 8259A's interrupt through LINT0, as a PC starts.
+#[test]
+fn the_timer_interrupts_through_the_8259a() {
+    let ran = run(&[timer(), vec![RawExit { rflags: IF | 2, ..exit(12) }; 4]].concat());
+    let injected = ran.entries.iter().find(|entry| entry.injection.is_valid()).expect("the timer interrupts");
+    assert_eq!(injected.injection, Interruption::external(0x20));
+    // It is in service: no other comes before its end.
+    assert_eq!(ran.entries.iter().filter(|entry| entry.injection.is_valid()).count(), 1);
+    let mut waits = timer();
+    waits.extend([exit(10), exit(10), exit(10), WINDOW]);
+    let ran = run(&waits);
+    let last = ran.entries.len() - 1;
+    assert_ne!(ran.entries[last - 1].primary_controls & primary::INTERRUPT_WINDOW, 0, "IF is clear");
+    assert_eq!(ran.entries[last].injection, Interruption::external(0x20));
+}
+
+/// SDM vol. 3A, 11.5.1: LINT0 masked, or of another mode, lets nothing of the 8259A through; 11.4.3: without the APIC it
+/// comes directly.
+#[test]
+fn lint0_decides_about_the_8259a() {
+    let x2apic = [wrmsr(0x1b, 0xfee0_0d00), wrmsr(0x80f, 0x1ff)];
+    let injections = |setup: &[RawExit]| {
+        let ran = run(&[setup, &timer(), &[WINDOW; 4]].concat());
+        ran.entries.iter().filter(|entry| entry.injection == Interruption::external(0x20)).count()
+    };
+    assert_eq!(injections(&x2apic), 1);
+    assert_eq!(injections(&[&x2apic[..], &[wrmsr(0x835, 0x1_0700)]].concat()), 0, "masked");
+    assert_eq!(injections(&[&x2apic[..], &[wrmsr(0x835, 0x30)]].concat()), 0, "fixed");
+    assert_eq!(injections(&[wrmsr(0x1b, 0xfee0_0100)]), 1, "APIC switched off");
+}
+
+/// A level on pin 14 of the I/O APIC comes again after each end of interrupt, until it is gone (82093AA data sheet,
+/// 3.2.4; SDM vol. 3A, 11.8.5).
+#[test]
+fn a_level_comes_again_after_the_end_of_interrupt() {
+    let mut memory = vec![0; 0x20_0000];
+    crate::boot::write_tables(&mut memory);
+    memory[0x10_0000..0x10_0002].copy_from_slice(&[0x89, 0x07]);
+    let store = |offset: u64, value| RawExit {
+        qualification: 0x182,
+        guest_physical: 0xfec0_0000 + offset,
+        cr3: 0x1000,
+        ..with(exit(48), &[(Gpr::Rax, value)])
+    };
+    let raise = |level| out(0x200e, level);
+    let end = wrmsr(0x80b, 0);
+    let exits = [
+        wrmsr(0x1b, 0xfee0_0d00),
+        wrmsr(0x80f, 0x1ff),
+        store(0, 0x2c),
+        store(0x10, 0x8055),
+        raise(1),
+        WINDOW,
+        WINDOW,
+        end,
+        WINDOW,
+        raise(0),
+        end,
+        WINDOW,
+    ];
+    let ran = play(usual, exits.map(Return::Exit).into(), memory);
+    let injected: Vec<usize> =
+        (0..).zip(&ran.entries).filter(|(_, e)| e.injection.is_valid()).map(|(i, _)| i).collect();
+    assert_eq!(injected, [6, 9], "after the level, and after the first end");
+    assert_eq!(ran.entries[6].injection, Interruption::external(0x55));
+}
+
+/// SDM vol. 3A, 11.5.1 and table 11-1: a message of the I/O APIC may be an NMI; it wakes a halted processor.
+#[test]
+fn an_nmi_of_the_io_apic_is_injected() {
+    let mut memory = vec![0; 0x20_0000];
+    crate::boot::write_tables(&mut memory);
+    memory[0x10_0000..0x10_0002].copy_from_slice(&[0x89, 0x07]);
+    let store = |offset: u64, value| RawExit {
+        qualification: 0x182,
+        guest_physical: 0xfec0_0000 + offset,
+        cr3: 0x1000,
+        ..with(exit(48), &[(Gpr::Rax, value)])
+    };
+    let exits = [store(0, 0x2c), store(0x10, 0x455), out(0x200e, 1)];
+    let ran = play(usual, exits.map(Return::Exit).into(), memory);
+    assert_eq!(ran.entries[3].injection, Interruption::nmi());
+}

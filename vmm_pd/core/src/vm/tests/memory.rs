@@ -184,6 +184,27 @@ fn four_level_paging() {
     assert_eq!(translate(PG, PAE, LMA, 0x9_0000, &levels, linear), None, "a table outside memory");
 }
 
+/// SDM vol. 3A, 4.6: every entry on the way must allow it.
+#[test]
+fn rights_are_those_of_every_entry() {
+    let rights = |upper: u64, lower: u64| {
+        let mut memory = vec![0; 0x4000];
+        memory[0x1000..0x1008].copy_from_slice(&(0x2000 | upper).to_le_bytes());
+        memory[0x2000..0x2008].copy_from_slice(&(0x3000 | upper).to_le_bytes());
+        memory[0x3000..0x3008].copy_from_slice(&(0x80 | lower).to_le_bytes());
+        let fields =
+            [(Field::GuestCr0 as u32, PG), (Field::GuestCr4 as u32, PAE), (Field::GuestEfer as u32, LMA)];
+        let mut vcpu =
+            Playback { exits: [].into(), fields: fields.into(), entries: Vec::new(), memory, now: 0 };
+        let paging = Paging::of(&mut vcpu, 0x1000);
+        paging.translate(&vcpu, 0).map(|translation| (translation.writable, translation.user))
+    };
+    assert_eq!(rights(7, 7), Some((true, true)));
+    assert_eq!([rights(5, 7), rights(7, 5)], [Some((false, true)); 2]);
+    assert_eq!([rights(3, 7), rights(7, 3)], [Some((true, false)); 2]);
+    assert_eq!(rights(7, 6), None);
+}
+
 #[test]
 fn without_paging_an_address_is_itself() {
     assert_eq!(translate(1, 0, 0, 0, &[], 0x1_2345_6789), Some(0x2345_6789));

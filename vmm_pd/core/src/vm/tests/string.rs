@@ -116,3 +116,23 @@ fn an_exit_port_in_a_string_ends_the_guest() {
     let (ran, _) = string(0xf4, OUTS, 4, ADDRESS_64, (0x20_0000, &[(Gpr::Rsi, 0x20_0000)]), 2);
     assert_eq!(ran.stop, StopReason::Exit(u32::from_le_bytes(*b"stri")));
 }
+
+/// SDM vol. 3A, 4.6.1: a read-only page, by the supervisor with CR0.WP; without it the write goes through.
+#[test]
+fn ins_respects_write_protection() {
+    let ins = |cr0: u64| {
+        let mut memory = vec![0; 0x40_0000];
+        boot::write_tables(&mut memory);
+        // The 2 MiB page at 0x200000: present, large, not writable.
+        memory[0x3008] = 0x81;
+        let mov = with(RawExit { qualification: 0, ..exit(28) }, &[(Gpr::Rax, cr0)]);
+        let this = RawExit { qualification: 0x21 << 16 | INS, cr3: 0x1000, ..exit(30) };
+        let fields = [
+            (Field::ExitInstructionInformation as u32, ADDRESS_64),
+            (Field::GuestLinearAddress as u32, 0x30_0000),
+        ];
+        run_machine(usual, [mov, this].map(Return::Exit).into(), memory, fields.into()).0
+    };
+    assert!(matches!(ins(0x8001_0011).stop, StopReason::Unsupported(_)));
+    assert!(ins(0x8000_0011).entries[2].completed);
+}
