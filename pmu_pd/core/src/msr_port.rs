@@ -9,11 +9,10 @@ use crate::arch::{
     GENERAL_LEN, IA32_A_PMC0, IA32_FIXED_CTR_CTRL, IA32_FIXED_CTR0, IA32_PERF_CAPABILITIES,
     IA32_PERF_GLOBAL_CTRL, IA32_PERF_GLOBAL_STATUS, IA32_PERF_GLOBAL_STATUS_RESET,
     IA32_PERF_GLOBAL_STATUS_SET, IA32_PERFEVTSEL0, MAX_FIXED, MAX_GENERAL, capabilities, fixed_control,
-    global, leaf_a, selector,
+    leaf_a, selector,
 };
 use crate::geometry::{Hardware, Wanted};
 use crate::port::{KernelMode, PmuPort, PortError, RawGeometry};
-use crate::registers::{EventSelect, FixedControl};
 
 /// The processor's MSRs.
 pub trait Msrs {
@@ -114,8 +113,6 @@ pub struct MsrPort<M> {
     fixed_control: u64,
     /// What the VMM is to put into the VMCS.
     global_control: u64,
-    /// Overflows that a PMI was due for.
-    reported: u64,
 }
 
 impl<M: Msrs> MsrPort<M> {
@@ -129,7 +126,6 @@ impl<M: Msrs> MsrPort<M> {
             selectors: [0; GENERAL_LEN],
             fixed_control: 0,
             global_control: 0,
-            reported: 0,
         }
     }
 
@@ -157,15 +153,6 @@ impl<M: Msrs> MsrPort<M> {
         }
         Ok(msrs.read(IA32_VMX_EXIT_CTLS)? & EXIT_LOADS_GLOBAL_CONTROL != 0
             && msrs.read(IA32_VMX_ENTRY_CTLS)? & ENTRY_LOADS_GLOBAL_CONTROL != 0)
-    }
-
-    /// The counters that are to interrupt, as bits of IA32_PERF_GLOBAL_STATUS.
-    fn interrupting(&self) -> u64 {
-        let general = (0..).zip(self.selectors).map(|(i, s)| u64::from(EventSelect(s).interrupts()) << i);
-        let control = FixedControl(self.fixed_control);
-        let fixed =
-            (0..u32::from(MAX_FIXED)).map(|i| u64::from(control.interrupts(i)) << (global::FIXED_SHIFT + i));
-        general.chain(fixed).fold(0, |bits, bit| bits | bit)
     }
 }
 
@@ -231,7 +218,6 @@ impl<M: Msrs> PmuPort for MsrPort<M> {
 
     fn write(&mut self, msr: u32, value: u64) -> Result<(), PortError> {
         let counts = self.mode != KernelMode::Off;
-        let reported = self.reported;
         let (msrs, limits) = self.known()?;
         let bits = limits.of(msr).ok_or(PortError::INVALID_ARGUMENT)?;
         let selector = msr.wrapping_sub(IA32_PERFEVTSEL0);
@@ -266,20 +252,10 @@ impl<M: Msrs> PmuPort for MsrPort<M> {
                         msrs.write(register, bits)?;
                     }
                 }
-                self.reported = reported & value;
             }
             _ => msrs.write(msr, value)?,
         }
         Ok(())
-    }
-
-    fn interrupt_due(&mut self) -> Result<bool, PortError> {
-        let interrupting = self.interrupting();
-        let reported = self.reported;
-        let (msrs, limits) = self.known()?;
-        let status = msrs.read(IA32_PERF_GLOBAL_STATUS)? & limits.counters;
-        self.reported = status;
-        Ok(status & interrupting & !reported != 0)
     }
 }
 

@@ -47,7 +47,7 @@ impl RawGeometry {
     /// Bit of `flags`: the kernel takes IN_TX and IN_TXCP in selectors.
     pub const SELECTS_TRANSACTIONS: u64 = 1 << 2;
     /// Bit of `flags`: the kernel has no PMU extension. Every PMU MSR exits in every mode, RDPMC may be direct, and
-    /// completed instructions and PMIs are this domain's to account for ([`PmuPort::interrupt_due`]).
+    /// completed instructions and PMIs are this domain's to account for ([`Vpmu::account`](crate::Vpmu::account)).
     pub const WITHOUT_EXTENSION: u64 = 1 << 3;
 }
 
@@ -110,15 +110,6 @@ pub trait PmuPort {
     /// # Errors
     /// [`PortError`] if the context has no such register or the hardware would refuse the value.
     fn write(&mut self, msr: u32, value: u64) -> Result<(), PortError>;
-
-    /// On a kernel without the PMU extension: whether a counter that is to interrupt has overflowed since this was last
-    /// asked.
-    ///
-    /// # Errors
-    /// [`PortError::ILLEGAL_OPERATION`] where the kernel delivers PMIs itself.
-    fn interrupt_due(&mut self) -> Result<bool, PortError> {
-        Err(PortError::ILLEGAL_OPERATION)
-    }
 
     /// Approves or withdraws. The guest's control registers after [`Approval::Withdraw`] and [`Approval::Read`]; `None`
     /// where the kernel completes no access, so that the domain has seen every one.

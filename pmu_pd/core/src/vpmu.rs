@@ -60,6 +60,8 @@ pub struct Vpmu<'a> {
     selectors: [EventSelect; GENERAL_LEN],
     fixed_control: FixedControl,
     limiter: Limiter,
+    /// IA32_PERF_GLOBAL_STATUS when [`Vpmu::account`] last looked.
+    reported: u64,
 }
 
 impl<'a> Vpmu<'a> {
@@ -102,6 +104,7 @@ impl<'a> Vpmu<'a> {
             selectors: [EventSelect(0); GENERAL_LEN],
             fixed_control: FixedControl(0),
             limiter: Limiter::new(policy.pmi_limit),
+            reported: 0,
         })
     }
 

@@ -5,7 +5,7 @@
 //! gain 1, once, after its effect.
 
 use super::Vpmu;
-use crate::arch::{ARCHITECTURAL_EVENTS, fixed_control};
+use crate::arch::{ARCHITECTURAL_EVENTS, MAX_FIXED, fixed_control};
 use crate::arch::{
     IA32_A_PMC0, IA32_FIXED_CTR0, IA32_PERF_GLOBAL_CTRL, IA32_PERF_GLOBAL_STATUS, global, selector,
 };
@@ -60,7 +60,20 @@ impl Vpmu<'_> {
         if let Some(completion) = completed {
             self.credit(port, completion)?;
         }
-        port.interrupt_due()
+        let status = port.read(IA32_PERF_GLOBAL_STATUS)? & self.geometry.counter_bits();
+        // A bit that the guest clears is seen clear here before its counter can overflow again: the guest counts only
+        // after an entry, and this is asked before each entry after a write.
+        let due = status & self.interrupting() & !self.reported != 0;
+        self.reported = status;
+        Ok(due)
+    }
+
+    /// The counters that are to interrupt, as bits of IA32_PERF_GLOBAL_STATUS.
+    fn interrupting(&self) -> u64 {
+        let general = (0..).zip(self.selectors).map(|(i, selector)| u64::from(selector.interrupts()) << i);
+        let fixed = (0..u32::from(MAX_FIXED))
+            .map(|i| u64::from(self.fixed_control.interrupts(i)) << (global::FIXED_SHIFT + i));
+        general.chain(fixed).fold(0, |bits, bit| bits | bit)
     }
 
     fn credit(&self, port: &mut impl PmuPort, completion: Completion) -> Result<(), PortError> {

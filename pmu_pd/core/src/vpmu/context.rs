@@ -55,6 +55,7 @@ impl<'a> Vpmu<'a> {
         }
         self.selectors = registers.selectors;
         self.fixed_control = registers.fixed_control;
+        self.reported = registers.status;
         self.program(port)?;
         if hardware.version() >= crate::arch::leaf_a::GLOBAL_VERSION {
             port.write(IA32_PERF_GLOBAL_CTRL, registers.global_control)?;

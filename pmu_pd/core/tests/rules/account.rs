@@ -150,14 +150,37 @@ fn only_rdpmc_is_direct_and_passthrough_is_refused() {
     );
 }
 
-/// The answer says whether a PMI is due.
+/// A PMI is due once for each overflow of a counter that is to interrupt (20.2.1.1 INT, 20.2.2 PMI), and no other.
+#[test]
+fn a_pmi_is_due_once_for_an_overflow_that_interrupts() {
+    let mut bench = guest();
+    bench.accepts(EVENTSEL, ON | selector::INT | INSTRUCTIONS);
+    bench.accepts(EVENTSEL + 1, ON | INSTRUCTIONS);
+    bench.accepts(IA32_FIXED_CTR_CTRL, 0xB0);
+    let ask = |bench: &mut Bench| bench.vpmu.account(&mut bench.port, None).unwrap();
+    for (status, due) in
+        [(0, false), (2, false), (3, true), (3, false), (0, false), (1, true), (1 << 33 | 1, true)]
+    {
+        bench.port.set(IA32_PERF_GLOBAL_STATUS, status);
+        assert_eq!(ask(&mut bench), due, "{status:#x}");
+    }
+    // The completed instruction itself can be what overflows.
+    bench.accepts(IA32_PERF_GLOBAL_STATUS_RESET, 1);
+    assert!(!ask(&mut bench));
+    bench.accepts(IA32_A_PMC0, (1 << 48) - 1);
+    assert_eq!(bench.vpmu.account(&mut bench.port, Some(OS)), Ok(true));
+}
+
+/// The request's answer is 1 or 0.
 #[test]
 fn the_answer_is_whether_a_pmi_is_due() {
     let statistics = pmu_core::RegionCells::new();
-    let guest = policy(Mode::Mediated, version(5), allow_all());
-    let mut vm = pmu_core::Vm::new(&guest, FakePort::new(stock()), &statistics.vms()[0]);
+    let policy = policy(Mode::Mediated, version(5), allow_all());
+    let mut vm = pmu_core::Vm::new(&policy, FakePort::new(stock()), &statistics.vms()[0]);
+    let write = Request::Write { msr: IA32_FIXED_CTR_CTRL, value: 0xB };
+    assert_eq!(vm.step(&write, 0), Reply::Done);
     let account = Request::Account { completed: None };
     assert_eq!(vm.step(&account, 0), Reply::Value { value: 0 });
-    vm.port().interrupt_due = true;
+    vm.port().set(IA32_PERF_GLOBAL_STATUS, 1 << 32);
     assert_eq!(vm.step(&account, 0), Reply::Value { value: 1 });
 }

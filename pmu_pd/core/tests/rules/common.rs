@@ -25,8 +25,6 @@ pub struct FakePort {
     /// Accesses that still succeed, if limited.
     pub budget: Option<usize>,
     pub no_authority: bool,
-    /// What a kernel without the extension says of PMIs.
-    pub interrupt_due: bool,
     /// The kernel's table; `None` for a kernel that completes nothing.
     pub approved: Option<Approved>,
 }
@@ -42,7 +40,6 @@ impl FakePort {
             modes,
             budget: None,
             no_authority: false,
-            interrupt_due: false,
             approved: Some(Approved::default()),
         }
     }
@@ -136,11 +133,6 @@ impl PmuPort for FakePort {
             }
             _ => Err(RANGE_ERROR),
         }
-    }
-
-    fn interrupt_due(&mut self) -> Result<bool, PortError> {
-        let without = self.raw.flags & RawGeometry::WITHOUT_EXTENSION != 0;
-        if without { Ok(self.interrupt_due) } else { Err(PortError::ILLEGAL_OPERATION) }
     }
 
     fn approve(&mut self, approval: Approval) -> Result<Option<GuestControl>, PortError> {
