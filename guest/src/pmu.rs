@@ -39,8 +39,16 @@ pub struct Event {
 
 /// Instructions retired: the place in [`EVENTS`].
 pub const INSTRUCTIONS: usize = 1;
+/// Last-level cache references: the place in [`EVENTS`].
+pub const LLC_REFERENCES: usize = 3;
+/// Last-level cache misses: the place in [`EVENTS`].
+pub const LLC_MISSES: usize = 4;
 /// Branch instructions retired: the place in [`EVENTS`].
 pub const BRANCHES: usize = 5;
+/// Branch misses retired: the place in [`EVENTS`].
+pub const BRANCH_MISSES: usize = 6;
+/// Topdown slots: the place in [`EVENTS`].
+pub const SLOTS: usize = 7;
 
 /// The architectural events.
 pub const EVENTS: [Event; 8] = [

@@ -1,27 +1,13 @@
-//! A sampler as Linux's perf is one on x86: events of instructions with a period each, an NMI at each overflow,
-//! and, with more events than counters, rotation by a timer. The register accesses are perf's, in their order.
-//!
-//! | in the NMI | why |
-//! |---|---|
-//! | WRMSR GLOBAL_CTRL = 0 | nothing counts in the handler |
-//! | RDMSR GLOBAL_STATUS | which counters overflowed |
-//! | WRMSR GLOBAL_STATUS_RESET | acknowledge them |
-//! | RDPMC, WRMSR IA32_A_PMCi for each | add up what was counted, start the next period |
-//! | RDMSR GLOBAL_STATUS | has another one overflowed meanwhile |
-//! | WRMSR LVTPC | delivery has masked it |
-//! | WRMSR GLOBAL_CTRL | count on |
-//!
-//! | in the rotation | why |
-//! |---|---|
-//! | WRMSR GLOBAL_CTRL = 0 | nothing counts while counters change hands |
-//! | WRMSR PERFEVTSELi without EN, RDPMC for each | every event leaves its counter |
-//! | WRMSR IA32_A_PMCi, PERFEVTSELi for each | the next events get the counters |
-//! | WRMSR GLOBAL_CTRL | count on |
+//! A sampler as Linux's perf is one on x86: events of instructions with a period each, an NMI at each overflow, a
+//! tick that stops and starts every event, and, with more events than counters, rotation. The register accesses are
+//! perf's, in perf's order; docs/benchmark.md gives the reason for each.
 //!
 //! Exact: what all periods of an event add up to is what fixed counter 0 counted while the event had a counter.
 
+mod event;
+
 use crate::apic;
-use crate::cpu::{rdmsr, rdpmc, wrmsr};
+use crate::cpu::{rdmsr, rdpmc, rdtsc, wrmsr};
 use crate::interrupts::{self, vector};
 use crate::pmu::{
     A_PMC0, EVENTS, FIXED_ALL_RINGS, FIXED_CTR_CTRL, FIXED_CTR0, GLOBAL_CTRL, GLOBAL_STATUS,
@@ -30,13 +16,12 @@ use crate::pmu::{
 };
 use crate::println;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use event::Event;
 
 /// The most events.
 pub const MAX_EVENTS: usize = 10;
 /// The most counters that are used.
 const MAX_COUNTERS: usize = 8;
-/// Counters have 48 bits.
-const WIDTH: u64 = (1 << 48) - 1;
 /// RDPMC of fixed counter 0.
 const RDPMC_FIXED0: u32 = 1 << 30;
 /// The fixed counter in GLOBAL_CTRL.
@@ -44,201 +29,313 @@ const FIXED0: u64 = 1 << 32;
 const SELECT: u64 = EVENTS[INSTRUCTIONS].code | SELECT_ALL_RINGS | SELECT_INT;
 /// PERFEVTSEL: EN.
 const SELECT_EN: u64 = 1 << 22;
+/// The vector of the timer.
+const TIMER: u8 = 0x40;
+/// By how much the periods of two events differ, so that their overflows do not keep step.
+const PERIOD_STEP: u64 = 101;
 
-/// What is known of one event.
-struct Sampled {
-    /// Counted in all periods that are over.
-    counted: AtomicU64,
-    /// What the fixed counter counted in the time that the event had a counter.
-    expected: AtomicU64,
-    overflows: AtomicU64,
+/// What is sampled, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scheme {
+    /// Events of instructions.
+    pub events: u32,
+    /// Counters that they share; with fewer counters than events, they are rotated.
+    pub counters: u32,
+    /// Instructions between two samples of an event, about.
+    pub period: u64,
+    /// TSC cycles between two ticks. Rotations come as often, in the middle between two ticks.
+    pub tick: u32,
+}
+
+impl Scheme {
+    const fn rotates(&self) -> bool {
+        self.counters < self.events
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sampled {
+    /// Whether every event is exact.
+    pub right: bool,
+    /// TSC cycles of the work.
+    pub cycles: u64,
+    /// What the work returned.
+    pub checksum: u64,
 }
 
 struct State {
     events: AtomicU32,
     counters: AtomicU32,
-    /// The event that has counter 0; the next ones have the next counters.
+    /// The event that has had a counter for the longest time.
     first: AtomicU32,
+    /// The event of each counter.
+    assigned: [AtomicU32; MAX_COUNTERS],
+    /// Counters whose event has been started.
+    active: AtomicU64,
     /// The fixed counter when the events got their counters.
     since: AtomicU64,
     running: AtomicBool,
+    timer_interrupts: AtomicU64,
     interrupts: AtomicU64,
     without_overflow: AtomicU64,
     rotations: AtomicU64,
-    sampled: [Sampled; MAX_EVENTS],
+    data_accesses: AtomicU64,
+    control_writes: AtomicU64,
+    sampled: [Event; MAX_EVENTS],
 }
 
 static STATE: State = State {
     events: AtomicU32::new(0),
     counters: AtomicU32::new(0),
     first: AtomicU32::new(0),
+    assigned: [const { AtomicU32::new(0) }; MAX_COUNTERS],
+    active: AtomicU64::new(0),
     since: AtomicU64::new(0),
     running: AtomicBool::new(false),
+    timer_interrupts: AtomicU64::new(0),
     interrupts: AtomicU64::new(0),
     without_overflow: AtomicU64::new(0),
     rotations: AtomicU64::new(0),
-    sampled: [const {
-        Sampled { counted: AtomicU64::new(0), expected: AtomicU64::new(0), overflows: AtomicU64::new(0) }
-    }; MAX_EVENTS],
+    data_accesses: AtomicU64::new(0),
+    control_writes: AtomicU64::new(0),
+    sampled: [const { Event::new() }; MAX_EVENTS],
 };
 
 crate::handler!(on_pmi, pmi);
-crate::handler!(on_rotation, rotation);
+crate::handler!(on_timer, timer);
 
-/// The vector of the rotation's timer.
-const ROTATION: u8 = 0x40;
-
-/// Instructions in a period of an event: primes, so that the events drift apart.
-const PERIODS: [u64; MAX_EVENTS] =
-    [20_011, 20_021, 20_023, 20_029, 20_047, 20_051, 20_063, 20_071, 20_089, 20_101];
-
-/// The value from which an event's counter overflows after its period.
-fn preset(event: u32) -> u64 {
-    WIDTH + 1 - PERIODS[event as usize]
+/// Accesses that a mediated guest does without an exit.
+fn write(msr: u32, value: u64) {
+    STATE.data_accesses.fetch_add(1, Relaxed);
+    wrmsr(msr, value);
 }
 
-/// The event that has this counter.
-fn event_of(counter: u32) -> u32 {
-    (STATE.first.load(Relaxed) + counter) % STATE.events.load(Relaxed)
+fn read(msr: u32) -> u64 {
+    STATE.data_accesses.fetch_add(1, Relaxed);
+    rdmsr(msr)
+}
+
+fn read_counter(counter: u32) -> u64 {
+    STATE.data_accesses.fetch_add(1, Relaxed);
+    rdpmc(counter)
+}
+
+/// A write that the policy decides.
+fn select(counter: u32, value: u64) {
+    STATE.control_writes.fetch_add(1, Relaxed);
+    wrmsr(PERFEVTSEL0 + counter, value);
 }
 
 fn mask() -> u64 {
     (1 << STATE.counters.load(Relaxed)) - 1
 }
 
-/// Adds up what the event's counter has counted since its preset; it may have overflowed.
-fn account(counter: u32, event: u32) {
-    let counted = rdpmc(counter).wrapping_sub(preset(event)) & WIDTH;
-    STATE.sampled[event as usize].counted.fetch_add(counted, Relaxed);
+/// The event that has this counter.
+fn event_of(counter: u32) -> &'static Event {
+    &STATE.sampled[STATE.assigned[counter as usize].load(Relaxed) as usize]
+}
+
+/// Adds up what the counter has counted.
+fn update(counter: u32) {
+    event_of(counter).update(read_counter(counter));
+}
+
+/// Lets the counter overflow at the end of its event's period. Whether a period is over.
+fn set_period(counter: u32) -> bool {
+    let (preset, over) = event_of(counter).next_period();
+    write(A_PMC0 + counter, preset);
+    over
 }
 
 extern "C" fn pmi() {
-    wrmsr(GLOBAL_CTRL, 0);
+    write(GLOBAL_CTRL, 0);
     STATE.interrupts.fetch_add(1, Relaxed);
-    let mut status = rdmsr(GLOBAL_STATUS) & mask();
+    let mut status = read(GLOBAL_STATUS);
     if status == 0 {
         STATE.without_overflow.fetch_add(1, Relaxed);
     }
     while status != 0 {
-        wrmsr(GLOBAL_STATUS_RESET, status);
-        for counter in (0..STATE.counters.load(Relaxed)).filter(|i| status & 1 << i != 0) {
-            let event = event_of(counter);
-            account(counter, event);
-            STATE.sampled[event as usize].overflows.fetch_add(1, Relaxed);
-            wrmsr(A_PMC0 + counter, preset(event));
+        write(GLOBAL_STATUS_RESET, status);
+        let overflowed = status & STATE.active.load(Relaxed);
+        for counter in (0..STATE.counters.load(Relaxed)).filter(|i| overflowed & 1 << i != 0) {
+            update(counter);
+            if set_period(counter) {
+                event_of(counter).sample(rdtsc());
+            }
         }
-        status = rdmsr(GLOBAL_STATUS) & mask();
+        status = read(GLOBAL_STATUS);
+    }
+    if STATE.running.load(Relaxed) {
+        write(GLOBAL_CTRL, mask() | FIXED0);
     }
     wrmsr(apic::LVT_PMI, apic::DELIVER_NMI);
-    if STATE.running.load(Relaxed) {
-        wrmsr(GLOBAL_CTRL, mask() | FIXED0);
-    }
 }
 
-/// Every event leaves its counter. Nothing counts.
-fn schedule_out() {
+/// Stops the counter's event. Nothing counts.
+fn stop(counter: u32) {
+    select(counter, SELECT & !SELECT_EN);
+    STATE.active.fetch_and(!(1 << counter), Relaxed);
+    update(counter);
+}
+
+/// Starts the counter's event. Nothing counts.
+fn start(counter: u32) {
+    if set_period(counter) {
+        event_of(counter).late.fetch_add(1, Relaxed);
+    }
+    STATE.active.fetch_or(1 << counter, Relaxed);
+    select(counter, SELECT);
+}
+
+/// What fixed counter 0 has counted is what each event on a counter should have.
+fn settle() {
     let now = rdpmc(RDPMC_FIXED0);
-    let interval = now.wrapping_sub(STATE.since.load(Relaxed)) & WIDTH;
+    let interval = now.wrapping_sub(STATE.since.swap(now, Relaxed)) & event::WIDTH;
     for counter in 0..STATE.counters.load(Relaxed) {
-        let event = event_of(counter);
-        wrmsr(PERFEVTSEL0 + counter, SELECT & !SELECT_EN);
-        account(counter, event);
-        STATE.sampled[event as usize].expected.fetch_add(interval, Relaxed);
-    }
-    // An overflow that was not taken is accounted for.
-    wrmsr(GLOBAL_STATUS_RESET, mask());
-    STATE.since.store(now, Relaxed);
-}
-
-/// Events get the counters, from `first` on. Nothing counts.
-fn schedule_in(first: u32) {
-    STATE.first.store(first, Relaxed);
-    for counter in 0..STATE.counters.load(Relaxed) {
-        wrmsr(A_PMC0 + counter, preset(event_of(counter)));
-        wrmsr(PERFEVTSEL0 + counter, SELECT);
+        event_of(counter).expected.fetch_add(interval, Relaxed);
     }
 }
 
-extern "C" fn rotation() {
+/// Stops everything, as perf does before it changes anything.
+fn disable() {
     STATE.running.store(false, Relaxed);
-    wrmsr(GLOBAL_CTRL, 0);
-    STATE.rotations.fetch_add(1, Relaxed);
-    schedule_out();
-    schedule_in((STATE.first.load(Relaxed) + 1) % STATE.events.load(Relaxed));
-    wrmsr(apic::EOI, 0);
-    STATE.running.store(true, Relaxed);
-    wrmsr(GLOBAL_CTRL, mask() | FIXED0);
+    write(GLOBAL_CTRL, 0);
 }
 
-/// Samples `events` events on `counters` counters while `work` runs, rotating them every `rotate` TSC cycles if
-/// that is not 0; prints what came of it. Whether all is exact.
-pub fn run(events: u32, counters: u32, rotate: u32, work: fn()) -> bool {
+fn enable() {
+    STATE.running.store(true, Relaxed);
+    write(GLOBAL_CTRL, mask() | FIXED0);
+}
+
+/// The tick: perf looks at what each event has counted, to choose its period; ours keeps it.
+fn tick() {
+    disable();
+    for counter in 0..STATE.counters.load(Relaxed) {
+        stop(counter);
+        start(counter);
+    }
+    enable();
+}
+
+/// The event that has had a counter for the longest time gives it to the one that has waited for the longest.
+fn rotate() {
+    disable();
+    STATE.rotations.fetch_add(1, Relaxed);
+    let (events, counters) = (STATE.events.load(Relaxed), STATE.counters.load(Relaxed));
+    (0..counters).for_each(stop);
+    settle();
+    let first = STATE.first.load(Relaxed);
+    if let Some(counter) = STATE.assigned[..counters as usize].iter().find(|e| e.load(Relaxed) == first) {
+        counter.store((first + counters) % events, Relaxed);
+    }
+    STATE.first.store((first + 1) % events, Relaxed);
+    (0..counters).for_each(start);
+    enable();
+}
+
+extern "C" fn timer() {
+    wrmsr(apic::EOI, 0);
+    let before = STATE.timer_interrupts.fetch_add(1, Relaxed);
+    let (events, counters) = (STATE.events.load(Relaxed), STATE.counters.load(Relaxed));
+    if counters < events && before.is_multiple_of(2) {
+        rotate();
+    } else if counters > 0 {
+        tick();
+    }
+}
+
+/// Interrupts and the timer, which is started by `start_timer`.
+fn prepare() {
+    interrupts::install();
+    interrupts::set(vector::NMI, on_pmi);
+    interrupts::set(TIMER, on_timer);
+    apic::enable();
+}
+
+/// The work alone, with a timer interrupt every `tick` TSC cycles as when it is sampled. Touches no PMU register.
+pub fn without(tick: u32, work: impl FnOnce() -> u64) -> Sampled {
+    prepare();
+    let (cycles, checksum) = timed(tick, || (), work);
+    println!("@samples ticks={}", STATE.timer_interrupts.load(Relaxed));
+    Sampled { right: true, cycles, checksum }
+}
+
+/// Runs the work with timer interrupts, after `begin`; the cycles that it took.
+fn timed(interval: u32, begin: fn(), work: impl FnOnce() -> u64) -> (u64, u64) {
+    apic::start_timer(TIMER, interval);
+    crate::cpu::enable_interrupts();
+    let start = rdtsc();
+    begin();
+    let checksum = work();
+    let cycles = rdtsc() - start;
+    crate::cpu::disable_interrupts();
+    apic::stop_timer();
+    (cycles, checksum)
+}
+
+/// Samples while `work` runs, and prints what came of it.
+pub fn run(scheme: &Scheme, work: impl FnOnce() -> u64) -> Sampled {
+    let &Scheme { events, counters, period, tick, .. } = scheme;
     let geometry = Geometry::read();
     if geometry.general < counters || geometry.fixed == 0 || !full_width() {
         println!("@panic this guest needs {counters} counters, a fixed one and full-width writes");
-        return false;
+        return Sampled { right: false, cycles: 0, checksum: 0 };
     }
     assert!(events as usize <= MAX_EVENTS && counters as usize <= MAX_COUNTERS && counters <= events);
     STATE.events.store(events, Relaxed);
     STATE.counters.store(counters, Relaxed);
-    interrupts::install();
-    interrupts::set(vector::NMI, on_pmi);
-    interrupts::set(ROTATION, on_rotation);
-    apic::enable();
+    for (i, event) in (0..u64::from(events)).zip(&STATE.sampled) {
+        // The events are evenly out of step, so that each overflow is an interrupt of its own.
+        event.open(period + PERIOD_STEP * i, period * i / u64::from(events));
+    }
+    for (i, assigned) in (0..counters).zip(&STATE.assigned) {
+        assigned.store(i, Relaxed);
+    }
+    prepare();
     wrmsr(apic::LVT_PMI, apic::DELIVER_NMI);
     clear(&geometry);
     wrmsr(FIXED_CTR_CTRL, FIXED_ALL_RINGS);
-    schedule_in(0);
-    if rotate != 0 {
-        apic::start_timer(ROTATION, rotate);
-        crate::cpu::enable_interrupts();
-    }
-    STATE.running.store(true, Relaxed);
-    wrmsr(GLOBAL_CTRL, mask() | FIXED0);
-    work();
-    crate::cpu::disable_interrupts();
-    STATE.running.store(false, Relaxed);
-    wrmsr(GLOBAL_CTRL, 0);
-    apic::stop_timer();
-    schedule_out();
-    judge(events, rotate != 0)
+    (0..counters).for_each(start);
+    let interval = if scheme.rotates() { tick / 2 } else { tick };
+    let (cycles, checksum) = timed(interval, enable, work);
+    disable();
+    (0..counters).for_each(stop);
+    settle();
+    Sampled { right: judge(scheme), cycles, checksum }
 }
 
-fn judge(events: u32, rotates: bool) -> bool {
-    let (mut right, mut wrong, mut samples) = (0, 0, 0);
-    let name = if rotates { "multiplex" } else { "sampling" };
-    for (i, sampled) in (0..events).zip(&STATE.sampled) {
-        let (counted, expected) = (sampled.counted.load(Relaxed), sampled.expected.load(Relaxed));
-        let overflows = sampled.overflows.load(Relaxed);
-        samples += overflows;
+fn judge(scheme: &Scheme) -> bool {
+    let (mut right, mut wrong) = (0, 0);
+    let (mut taken, mut expected, mut late) = (0, 0, 0);
+    let name = if scheme.rotates() { "multiplex" } else { "sampling" };
+    for (i, event) in (0..scheme.events).zip(&STATE.sampled) {
+        let (counted, truth) = (event.counted.load(Relaxed), event.expected.load(Relaxed));
         println!(
-            "@counter workload={name} event=instructions counter=event{i} measured={counted} expected={expected}"
+            "@counter workload={name} event=instructions counter=event{i} measured={counted} expected={truth}"
         );
-        if counted == expected && overflows > 0 {
+        if counted == truth && event.samples.load(Relaxed) > 0 {
             right += 1;
         } else {
             wrong += 1;
         }
+        taken += event.samples.load(Relaxed);
+        expected += event.periods();
+        late += event.late.load(Relaxed);
     }
     let all = rdmsr(FIXED_CTR0);
-    let rotations = STATE.rotations.load(Relaxed);
+    let [interrupts, without_overflow, rotations, timers] =
+        [&STATE.interrupts, &STATE.without_overflow, &STATE.rotations, &STATE.timer_interrupts]
+            .map(|count| count.load(Relaxed));
     println!(
-        "@samples taken={samples} interrupts={} without_overflow={} rotations={rotations} instructions={all}",
-        STATE.interrupts.load(Relaxed),
-        STATE.without_overflow.load(Relaxed),
+        "@samples taken={taken} expected={expected} late={late} interrupts={interrupts} without_overflow={without_overflow} ticks={} rotations={rotations} instructions={all}",
+        timers - rotations
+    );
+    println!(
+        "@accesses data={} control={}",
+        STATE.data_accesses.load(Relaxed),
+        STATE.control_writes.load(Relaxed)
     );
     println!("@result right={right} wrong={wrong}");
-    wrong == 0 && rotates == (rotations > 0)
-}
-
-/// Something to do: a linear congruential generator and branches that depend on it.
-pub fn work(iterations: u64) {
-    let mut value = 1u64;
-    for _ in 0..iterations {
-        value = value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        if value >> 63 != 0 {
-            value ^= value >> 7;
-        }
-        core::hint::black_box(value);
-    }
+    wrong == 0 && scheme.rotates() == (rotations > 0)
 }

@@ -13,26 +13,23 @@ unsafe impl Sync for Stack {}
 
 static STACK: Stack = Stack(UnsafeCell::new([0; STACK_BYTES]));
 
-unsafe extern "C" {
-    fn guest_main() -> !;
-}
-
 /// MXCSR after reset: all SIMD exceptions masked (SDM vol. 1, 10.2.3).
 static MXCSR: u32 = 0x1f80;
 
-/// The entry point of the ELF file.
+/// Goes on at the address in RAX, with a stack and the FPU as after reset.
+///
+/// # Safety
+/// For [`guest!`](crate::guest) alone: at the start, with the address of a function in RAX.
 #[unsafe(naked)]
-#[unsafe(no_mangle)]
-unsafe extern "C" fn _start() -> ! {
+pub unsafe extern "C" fn start() -> ! {
     core::arch::naked_asm!(
         "lea rsp, [rip + {stack} + {size}]",
         "fninit",
         "ldmxcsr [rip + {mxcsr}]",
-        "call {main}",
+        "call rax",
         "ud2",
         stack = sym STACK,
         size = const STACK_BYTES,
         mxcsr = sym MXCSR,
-        main = sym guest_main,
     )
 }

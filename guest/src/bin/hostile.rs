@@ -11,7 +11,7 @@ use guest::pmu::{
     A_PMC0, FIXED_CTR_CTRL, FIXED_CTR0, GLOBAL_CTRL, GLOBAL_STATUS, GLOBAL_STATUS_RESET, PERF_CAPABILITIES,
     PERFEVTSEL0, PMC0, SELECT_ALL_RINGS, SELECT_INT,
 };
-use guest::{apic, interrupts, println, sampler};
+use guest::{apic, interrupts, println, workload};
 
 guest::guest!(main);
 
@@ -142,7 +142,7 @@ fn tiny_periods() {
             tally.note(try_wrmsr(PERFEVTSEL0, 0xc0 | SELECT_ALL_RINGS | SELECT_INT));
             tally.note(try_wrmsr(A_PMC0, (1 << 48) - period));
             tally.note(try_wrmsr(GLOBAL_CTRL, 1));
-            sampler::work(20);
+            workload::mix(20);
         }
     }
     tally.say("tiny-periods");
