@@ -56,7 +56,7 @@ mod leaf1 {
     /// SSE3 and CMPXCHG16B, which every x86-64 processor with VMX has.
     pub const SSE3_CX16: u32 = 1 | 1 << 13;
     pub const APIC: u32 = 1 << 9;
-    /// FPU, PSE, TSC, MSR, PAE, CX8, SEP, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2: every x86-64 processor.
+    /// FPU, PSE, TSC, MSR, PAE, CX8, SEP, MTRR, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2: every x86-64 processor.
     pub const BASELINE: u32 = 1
         | 1 << 3
         | 1 << 4
@@ -64,6 +64,7 @@ mod leaf1 {
         | 1 << 6
         | 1 << 8
         | 1 << 11
+        | 1 << 12
         | 1 << 13
         | 1 << 15
         | 1 << 16

@@ -17,6 +17,7 @@ pub mod exit;
 pub mod instruction;
 pub mod loader;
 pub mod msr;
+pub mod mtrr;
 pub mod paging;
 pub mod pmu;
 pub mod registers;

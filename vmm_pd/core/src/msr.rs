@@ -2,6 +2,7 @@
 
 use crate::apic::{GeneralProtection, LocalApic};
 use crate::arch::{Field, efer, entry_control, msr};
+use crate::mtrr;
 use crate::vcpu::Vcpu;
 
 /// Who answers for an MSR.
@@ -13,6 +14,8 @@ pub enum Owner {
     PmuData,
     /// The local APIC's registers.
     Apic,
+    /// The memory type range registers.
+    MemoryTypes,
     /// The VMM itself.
     Vmm,
     /// Nobody.
@@ -59,6 +62,7 @@ pub fn owner(number: u32) -> Owner {
         | msr::EFER
         | msr::FS_BASE
         | msr::GS_BASE => Owner::Vmm,
+        _ if mtrr::has(number) => Owner::MemoryTypes,
         _ => Owner::None,
     }
 }

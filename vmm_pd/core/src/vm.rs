@@ -12,6 +12,7 @@ use crate::boot::{self, Start};
 use crate::control::{DebugRegisters, is_long};
 use crate::devices::{Devices, IoOutcome};
 use crate::exit::RawExit;
+use crate::mtrr::Mtrrs;
 use crate::pmu::{Pmu, PmuError, PmuLink};
 use crate::registers::Registers;
 use crate::report::{History, Report, Statistics, StopReason};
@@ -53,6 +54,7 @@ pub struct Vm<L> {
     pmu_error: Option<PmuError>,
     apic: LocalApic,
     devices: Devices,
+    mtrrs: Mtrrs,
     /// The rate of the time-stamp counter, if it is known.
     tsc_hz: Option<u64>,
     debug: DebugRegisters,
@@ -87,6 +89,7 @@ impl<L: PmuLink> Vm<L> {
             pmu_error: None,
             apic: LocalApic::virtual_wire(),
             devices: Devices::default(),
+            mtrrs: Mtrrs::default(),
             tsc_hz: None,
             debug: DebugRegisters::default(),
             statistics: Statistics::default(),

@@ -90,6 +90,7 @@ impl<L: PmuLink> Vm<L> {
                 self.write_pmu(number, value)
             }
             Owner::Apic => self.apic.write_msr(number, value, cpu.vcpu.now()),
+            Owner::MemoryTypes => self.mtrrs.write(number, value),
             Owner::Vmm => {
                 let pmu = self.has_pmu();
                 msr::write(cpu.vcpu, &mut self.apic, pmu, number, value)
@@ -111,6 +112,7 @@ impl<L: PmuLink> Vm<L> {
                 self.read_pmu(number)
             }
             Owner::Apic => self.apic.read_msr(number, cpu.vcpu.now()),
+            Owner::MemoryTypes => self.mtrrs.read(number),
             Owner::Vmm => msr::read(cpu.vcpu, &self.apic, self.has_pmu(), number),
             Owner::None => self.unknown_msr(),
         };
