@@ -9,6 +9,14 @@ pub fn outb(port: u16, value: u8) {
     unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) }
 }
 
+/// Reads a byte from an I/O port.
+pub fn inb(port: u16) -> u8 {
+    let value;
+    // SAFETY: as in `outb`.
+    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) }
+    value
+}
+
 /// Writes 32 bits to an I/O port.
 pub fn outl(port: u16, value: u32) {
     // SAFETY: as in `outb`.

@@ -17,7 +17,8 @@ fn main() -> bool {
     interrupts::install();
     let geometry = Geometry::read();
     clear(&geometry);
-    wrmsr(PERFEVTSEL0, EVENTS[INSTRUCTIONS].code | SELECT_ALL_RINGS);
+    let approved = EVENTS[INSTRUCTIONS].code | SELECT_ALL_RINGS;
+    wrmsr(PERFEVTSEL0, approved);
     wrmsr(GLOBAL_CTRL, geometry.all());
     let counted = rdpmc(0) < rdpmc(0);
     let died = try_wrmsr(PERFEVTSEL0 + geometry.general - 1, 0).is_err();
@@ -25,9 +26,10 @@ fn main() -> bool {
         [PERFEVTSEL0, PMC0, FIXED_CTR0, FIXED_CTR_CTRL, GLOBAL_STATUS, GLOBAL_CTRL, GLOBAL_STATUS_RESET];
     let faults = registers.iter().filter(|register| try_rdmsr(**register).is_err()).count()
         + registers.iter().filter(|register| try_wrmsr(**register, 0).is_err()).count()
+        + usize::from(try_wrmsr(PERFEVTSEL0, approved).is_err())
         + usize::from(try_rdpmc(0).is_err());
     let right = usize::from(counted) + usize::from(died) + faults;
-    let checks = 2 * registers.len() + 3;
+    let checks = 2 * registers.len() + 4;
     println!("@result right={right} wrong={}", checks - right);
     right == checks
 }

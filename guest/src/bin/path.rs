@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use guest::cpu::{rdmsr, wrmsr};
 use guest::interrupts::{self, vector};
 use guest::pmu::{
-    A_PMC0, EVENTS, GLOBAL_CTRL, GLOBAL_STATUS, GLOBAL_STATUS_RESET, Geometry, INSTRUCTIONS, PERFEVTSEL0,
-    SELECT_ALL_RINGS, SELECT_INT, clear, full_width,
+    A_PMC0, EVENTS, FIXED_ALL_RINGS, FIXED_CTR_CTRL, GLOBAL_CTRL, GLOBAL_STATUS, GLOBAL_STATUS_RESET,
+    Geometry, INSTRUCTIONS, PERFEVTSEL0, SELECT_ALL_RINGS, SELECT_INT, clear, full_width,
 };
 use guest::{apic, println};
 
@@ -24,6 +24,12 @@ const SELECT: u64 = EVENTS[INSTRUCTIONS].code | SELECT_ALL_RINGS | SELECT_INT;
 const PERIOD: u64 = 1000;
 /// Instructions of the handler before its RDTSC.
 const HANDLER_PROLOGUE: u64 = 2;
+/// Counters that count besides, as when perf samples six events, and the fixed one.
+const COUNTERS: u32 = 6;
+const ENABLE: u64 = ((1 << COUNTERS) - 1) | 1 << 32;
+/// A vector and a time for the timer: it is armed, as an operating system's always is, and does not run out.
+const TIMER: u8 = 0x40;
+const FAR: u32 = u32::MAX;
 
 /// TSC when the NMI handler began.
 static HANDLER: AtomicU64 = AtomicU64::new(0);
@@ -105,8 +111,9 @@ extern "C" fn acknowledge() {
 fn pmi() -> u64 {
     wrmsr(A_PMC0, PERIOD.wrapping_neg() & 0xffff_ffff_ffff);
     HANDLER.store(0, Relaxed);
+    let [low, high] = [ENABLE & u64::from(u32::MAX), ENABLE >> 32];
     let enabled: u64;
-    // SAFETY: enables a counter; the loop is long enough for the overflow, whose handler keeps all registers.
+    // SAFETY: enables counters; the loop is long enough for the overflow, whose handler keeps all registers.
     unsafe {
         asm!(
             "wrmsr",
@@ -116,8 +123,8 @@ fn pmi() -> u64 {
             "shl rdx, 32",
             "or rax, rdx",
             inout("ecx") GLOBAL_CTRL => _,
-            inout("rax") 1u64 => enabled,
-            inout("rdx") 0u64 => _,
+            inout("rax") low => enabled,
+            inout("rdx") high => _,
             inout("r8") 4 * PERIOD => _,
         );
     }
@@ -135,8 +142,8 @@ fn main() -> bool {
         println!("@path cpuid_idle={idle}");
         return true;
     }
-    if geometry.version < 2 || geometry.general == 0 || !full_width() {
-        println!("@panic this guest needs a PMU of version 2 and full-width writes");
+    if geometry.version < 2 || geometry.general < COUNTERS || geometry.fixed == 0 || !full_width() {
+        println!("@panic this guest needs a PMU of version 2, {COUNTERS} counters and full-width writes");
         return false;
     }
     clear(&geometry);
@@ -152,14 +159,23 @@ fn main() -> bool {
     let write_global = median(around, |i| ticks!("wrmsr", GLOBAL_CTRL, i % 2));
     let read_counter = median(around, |_| ticks!("rdmsr", A_PMC0, 0));
     let rdpmc = median(around, |_| ticks!("rdpmc", 0u32, 0));
-    wrmsr(GLOBAL_CTRL, 1);
+    for counter in 1..COUNTERS {
+        wrmsr(PERFEVTSEL0 + counter, SELECT | SELECT_EN);
+    }
+    wrmsr(FIXED_CTR_CTRL, FIXED_ALL_RINGS);
+    wrmsr(GLOBAL_CTRL, ENABLE);
     let counting = cpuid();
     wrmsr(GLOBAL_CTRL, 0);
     interrupts::set(vector::NMI, on_pmi);
     apic::enable();
+    apic::start_timer(TIMER, FAR);
     wrmsr(apic::LVT_PMI, apic::DELIVER_NMI);
     let pmi = median(0, |_| pmi());
+    // The handler's last access, with the counters on as perf has them by then.
+    wrmsr(GLOBAL_CTRL, ENABLE);
     let unmask = median(around, |_| ticks!("wrmsr", apic::LVT_PMI, apic::DELIVER_NMI));
+    wrmsr(GLOBAL_CTRL, 0);
+    apic::stop_timer();
     println!(
         "@path cpuid_idle={idle} cpuid_counting={counting} control_write={control} known_control_write={known} pmi={pmi} unmask={unmask}"
     );
