@@ -105,7 +105,9 @@ const RUNS: &[Run] = &[
 ];
 
 /// Figures of the release kernel without skid, and the most that each may be, in simulated instructions.
-const LIMITS: &[(&str, u64)] = &[("exit-pmu-idle", 640), ("switch-unchanged", 300)];
+const LIMITS: &[(&str, u64)] = &[("exit-pmu-idle", 640), ("switch-unchanged", 300), ("approved-write", 300)];
+/// What a PMU that is granted and idle may add to an exit, in percent of one without.
+const IDLE_PERCENT: u64 = 2;
 
 /// What ends a run.
 const PASSED: &str = "kernel tests: all passed";
@@ -159,16 +161,26 @@ fn boot(run: &Run) -> Outcome<Finished> {
 }
 
 fn within_limits(serial: &str) -> Outcome {
+    let figure = |name: &str| -> Outcome<u64> {
+        let line = serial
+            .lines()
+            .find_map(|line| line.strip_prefix("number ")?.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.trim().parse().ok())
+            .ok_or_else(|| Failure::Check(format!("the figure {name} was not printed")))
+    };
     for (name, limit) in LIMITS {
-        let line = serial.lines().find_map(|line| line.strip_prefix("number ")?.strip_prefix(name));
-        let value: u64 = line
-            .and_then(|value| value.trim().parse().ok())
-            .ok_or_else(|| Failure::Check(format!("the figure {name} was not printed")))?;
+        let value = figure(name)?;
         if value > *limit {
             return Err(Failure::Check(format!(
                 "{name} is {value} instructions, and at most {limit} are allowed"
             )));
         }
+    }
+    let (plain, idle) = (figure("exit-without-pmu")?, figure("exit-pmu-idle")?);
+    if idle * 100 > plain * (100 + IDLE_PERCENT) {
+        return Err(Failure::Check(format!(
+            "an exit takes {idle} instructions with an idle PMU and {plain} without, more than {IDLE_PERCENT} % more"
+        )));
     }
     Ok(())
 }
@@ -179,8 +191,17 @@ mod tests {
 
     #[test]
     fn figures_are_judged() {
-        assert!(within_limits("number exit-pmu-idle 640\nnumber switch-unchanged 300\n").is_ok());
-        assert!(within_limits("number exit-pmu-idle 641\nnumber switch-unchanged 300\n").is_err());
-        assert!(within_limits("number exit-pmu-idle 640\n").is_err());
+        let judged = |idle: u64, without: u64, switch: u64, write: &str| {
+            within_limits(&format!(
+                "number exit-without-pmu {without}\nnumber exit-pmu-idle {idle}\nnumber switch-unchanged {switch}\n{write}"
+            ))
+        };
+        let write = "number approved-write-same-value 1\nnumber approved-write 300\n";
+        assert!(judged(640, 628, 300, write).is_ok());
+        assert!(judged(640, 627, 300, write).is_err());
+        assert!(judged(641, 640, 300, write).is_err());
+        assert!(judged(640, 640, 301, write).is_err());
+        assert!(judged(640, 640, 300, "number approved-write 301\n").is_err());
+        assert!(judged(640, 640, 300, "number approved-write-same-value 1\n").is_err());
     }
 }

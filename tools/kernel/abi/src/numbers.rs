@@ -263,6 +263,7 @@ pub mod pmu {
     pub const GEOMETRY_WORDS: u64 = 6;
     pub const GUEST_CONTROL_WORDS: u64 = 11;
     pub const PAIRS: u64 = 16;
+    pub const WAYS: u64 = 4;
     pub const COMPLETED_MR: u64 = 3;
     pub const COMPLETED_INSTRUCTION: u64 = 1;
     pub const COMPLETED_BRANCH: u64 = 2;

@@ -228,23 +228,21 @@ pub fn counted(root: &mut Root, _: &Shared) {
     vm.set_mode(root, pmu::MODE_OFF);
 }
 
-/// Each new pair holds, whatever goes for it; a pair with the same guest's value is the same place.
+/// Each new pair holds, whatever goes for it, and none gets another's value; a pair with the same guest's value is the
+/// same place.
 pub fn full(root: &mut Root, _: &Shared) {
     let mut vm = direct(root);
     let value = |i: u64| i * 0x0101 + (i & 3) * 0x40_0000;
-    for i in 0..pmu::PAIRS {
-        vm.approve(root, PERFEVTSEL0, value(i), i);
-    }
     let holds = |root: &mut Root, vm: &mut Vm, i: u64| {
         let left = write(root, vm, PERFEVTSEL0, value(i));
         assert!(left == exit::WRMSR || vm.read_msr(root, PERFEVTSEL0) == i, "pair {i} has another's value");
         left == exit::HLT
     };
-    assert!((0..pmu::PAIRS).all(|i| holds(root, &mut vm, i)), "pairs are lost before the table is full");
-    for i in pmu::PAIRS..3 * pmu::PAIRS {
+    for i in 0..3 * pmu::PAIRS {
         vm.approve(root, PERFEVTSEL0, value(i), i);
         assert!(holds(root, &mut vm, i), "the last pair");
-        assert_eq!((0..=i).filter(|&i| holds(root, &mut vm, i)).count() as u64, pmu::PAIRS);
+        let held = (0..=i).filter(|&i| holds(root, &mut vm, i)).count() as u64;
+        assert!(held <= pmu::PAIRS && held >= (i + 1).min(pmu::WAYS), "{held} of {} pairs", i + 1);
     }
     vm.approve(root, PERFEVTSEL0, value(3 * pmu::PAIRS - 1), 0x77);
     assert_eq!(write(root, &mut vm, PERFEVTSEL0, value(3 * pmu::PAIRS - 1)), exit::HLT);

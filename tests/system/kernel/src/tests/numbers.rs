@@ -4,10 +4,10 @@ use super::Shared;
 use crate::guest::CODE;
 use crate::programs;
 use crate::root::Root;
-use crate::vm::Vm;
+use crate::vm::{PERFEVTSEL0, Vm};
 use crate::vmcs::exit;
 use core::arch::x86_64::_rdtsc;
-use sel4_abi::numbers::pmu;
+use sel4_abi::numbers::{guest_register as reg, pmu};
 
 const EXITS: u64 = 2_000;
 
@@ -31,6 +31,35 @@ fn exits(root: &mut Root, vms: &mut [&mut Vm], bind: bool) -> u64 {
         }
     }
     (now() - start) / EXITS
+}
+
+/// Rounds of the guest that writes.
+const WRITES: u64 = 1_000;
+
+/// WRMSR of EDI and WRMSR of ESI to PERFEVTSEL0 for R8 rounds, seen from the guest: instructions beyond the guest's own
+/// five for each write.
+fn approved_write(root: &mut Root, values: [u64; 2]) -> u64 {
+    /// MOV ECX, 0x186; XOR EDX, EDX; then MOV EAX, EDI; WRMSR; MOV EAX, ESI; WRMSR; DEC R8; JNZ; HLT.
+    const PROGRAM: &[u8] = &[
+        0xb9, 0x86, 0x01, 0x00, 0x00, 0x31, 0xd2, 0x89, 0xf8, 0x0f, 0x30, 0x89, 0xf0, 0x0f, 0x30, 0x49, 0xff,
+        0xc8, 0x75, 0xf3, 0xf4,
+    ];
+    /// Of the guest in a round: two moves, two WRMSRs, a decrement and a jump.
+    const OWN: u64 = 6;
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.set_mode(root, pmu::MODE_DIRECT);
+    values.iter().for_each(|value| vm.approve(root, PERFEVTSEL0, *value, *value));
+    vm.load(root, PROGRAM);
+    for (register, value) in [(reg::EDI, values[0]), (reg::ESI, values[1]), (reg::R8, WRITES)] {
+        vm.set(register, value);
+    }
+    let start = now();
+    assert_eq!(vm.enter(root).reason, exit::HLT, "an approved write exits");
+    let taken = now() - start;
+    assert_eq!(vm.guest_control(root).approved_writes, 2 * WRITES);
+    vm.set_mode(root, pmu::MODE_OFF);
+    (taken - OWN * WRITES) / (2 * WRITES)
 }
 
 /// Prints the figures.
@@ -66,6 +95,8 @@ pub fn figures(root: &mut Root, _: &Shared) {
         ("exit-pmu-counting", counting),
         ("switch-unchanged", unchanged - alone),
         ("switch-four-counters", changed - alone),
+        ("approved-write", approved_write(root, [0x43_00c0, 0x43_00c4])),
+        ("approved-write-same-value", approved_write(root, [0x43_00c0, 0x43_00c0])),
     ] {
         root.line(format_args!("number {name} {value}"));
     }

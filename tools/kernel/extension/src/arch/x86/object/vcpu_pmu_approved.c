@@ -19,7 +19,7 @@
 /* Blocking by STI and by MOV SS (SDM 25.4.2) */
 #define BLOCKING_BY_ONE     MASK(2)
 
-compile_assert(pairs_fit_a_word, PMU_PAIRS <= seL4_WordBits)
+compile_assert(places_are_four_bits, PMU_PAIRS == 16)
 
 static inline bool_t
 is_active(word_t control, uint64_t value)
@@ -60,20 +60,23 @@ pmu_write_control(vcpu_pmu_t *pmu, word_t control, uint64_t value)
     }
 }
 
-/* Where the search for a value starts: mixes event, unit mask, enable bit and the fields of fixed counters. */
+/* The first of the places that a value may have: bits 31:28 of its product with 2^32 divided by the golden ratio. */
 static inline word_t
 first_place(uint32_t guest)
 {
-    return (guest ^ guest >> 4 ^ guest >> 8 ^ guest >> 22) % PMU_PAIRS;
+    return (guest * 0x9e3779b1u) >> 28;
 }
 
-/* The place of `guest`, else a free one (then `used` lacks it), else PMU_PAIRS. Pairs go only all together, so that
- * none can stand behind a free place. */
-static inline word_t
+/*
+ * The place of `guest`, else a free one (then `used` lacks it), else PMU_PAIRS. Pairs go only all together, so that
+ * none can stand behind a free place.
+ */
+static inline word_t FORCE_INLINE
 find_place(pmu_control_t *control, uint32_t guest)
 {
     word_t i, place = first_place(guest);
-    for (i = 0; i < PMU_PAIRS; i++, place = (place + 1) % PMU_PAIRS) {
+#pragma GCC unroll 4
+    for (i = 0; i < PMU_WAYS; i++, place = (place + 1) % PMU_PAIRS) {
         if (!(control->used >> place & 1) || control->pair[place].guest == guest) {
             return place;
         }
@@ -87,7 +90,7 @@ pmu_approve(vcpu_pmu_t *pmu, word_t number, uint32_t guest, uint32_t hardware)
     pmu_control_t *control = &pmu->control[number];
     word_t place = find_place(control, guest);
     if (place == PMU_PAIRS) {
-        place = first_place(guest);
+        place = (first_place(guest) + control->replaced++ % PMU_WAYS) % PMU_PAIRS;
     }
     pmu_write_control(pmu, number, hardware);
     control->guest = guest;
@@ -108,8 +111,8 @@ pmu_withdraw(vcpu_pmu_t *pmu)
  * The guest of `vcpu`, which is current, has exited by WRMSR or RDMSR. True: the access is approved and completed, and
  * the guest may go on. False: nothing has changed.
  */
-bool_t
-pmu_approved_access(vcpu_t *vcpu, bool_t write)
+static inline bool_t FORCE_INLINE
+approved_access(vcpu_t *vcpu, bool_t write)
 {
     vcpu_pmu_t *pmu = &vcpu->pmu;
     uint32_t msr = vcpu->gp_registers[VCPU_ECX];
@@ -160,5 +163,25 @@ pmu_approved_access(vcpu_t *vcpu, bool_t write)
     pmu_completed(vcpu, PMU_COMPLETED_INSTRUCTION);
     return true;
 }
+
+/*
+ * The guest of `vcpu` has exited by RDMSR or WRMSR, and nothing has been done yet. Approved accesses are completed, and the guest goes on
+ * from here: since its entry nothing has happened that the way through the kernel would act upon. Interrupts wait in the
+ * APIC, as they do all the time that the kernel runs, and take the guest out again at once. True: completed, but the way
+ * through the kernel is needed. False: nothing has changed.
+ */
+bool_t
+pmu_approved_exit(vcpu_t *vcpu)
+{
+    if (!approved_access(vcpu, (uint32_t)vmread(VMX_DATA_EXIT_REASON) == WRMSR)) {
+        return false;
+    }
+    if (vcpu->launched && !vcpu->pmu.pmi) {
+        resume_vmx();
+    }
+    return true;
+}
+
+compile_assert(reads_and_writes_are_neighbours, RDMSR == PMU_EXIT_RDMSR && WRMSR == RDMSR + 1)
 
 #endif /* CONFIG_VTX */

@@ -43,8 +43,9 @@
 #define PMU_FIXED_CTRL  PMU_MAX_GP
 #define PMU_N_CONTROL   (PMU_MAX_GP + 1)
 
-/* Approved pairs of a control register; a power of two. */
+/* Approved pairs of a control register, and in how many of the places a value may stand. */
 #define PMU_PAIRS       16
+#define PMU_WAYS        4
 
 /* Results of X86VCPUPmuGuestControl: the control registers, approved writes, approved reads. */
 #define PMU_GUEST_CONTROL_WORDS (PMU_N_CONTROL + 2)
@@ -62,7 +63,8 @@ typedef struct pmu_pair {
 /* A control register as its guest sees it. */
 typedef struct pmu_control {
     uint64_t guest;                     /* the guest's value */
-    word_t used;                        /* one bit for each pair that is approved */
+    uint32_t used;                      /* one bit for each pair that is approved */
+    uint32_t replaced;                  /* pairs that have gone for others */
     pmu_pair_t pair[PMU_PAIRS];
 } pmu_control_t;
 
@@ -86,6 +88,9 @@ typedef struct vcpu_pmu {
 
 /* In vcpu_pmu_t.active: the guest programs the control registers itself. */
 #define PMU_ACTIVE_RAW BIT(PMU_N_CONTROL)
+
+/* Exit reason RDMSR; WRMSR is the next one. */
+#define PMU_EXIT_RDMSR  31
 
 struct vcpu;
 struct tcb;
@@ -122,7 +127,8 @@ void pmu_find_active(vcpu_pmu_t *pmu);
 void pmu_write_control(vcpu_pmu_t *pmu, word_t control, uint64_t value);
 void pmu_approve(vcpu_pmu_t *pmu, word_t control, uint32_t guest, uint32_t hardware);
 void pmu_withdraw(vcpu_pmu_t *pmu);
-bool_t pmu_approved_access(struct vcpu *vcpu, bool_t write);
+bool_t pmu_approved_exit(struct vcpu *vcpu);
+void NORETURN resume_vmx(void);
 void pmu_interrupt(void);
 void pmu_deliver(struct vcpu *vcpu);
 exception_t decodePmuInvocation(word_t label, word_t length, struct vcpu *vcpu, word_t *buffer);
@@ -165,7 +171,14 @@ pmu_after_exit(vcpu_pmu_t *pmu)
     }
 }
 
-/* The VMM, or pmu_approved_access, has completed an instruction. The VMCS of the VCPU is current. */
+/* Whether an exit with this reason (its bit 31 is a failed entry's) is one by RDMSR or WRMSR (SDM appendix C). */
+static inline bool_t
+pmu_is_msr_access(uint32_t reason)
+{
+    return reason - PMU_EXIT_RDMSR <= 1;
+}
+
+/* The VMM, or the kernel in its place, has completed an instruction. The VMCS of the VCPU is current. */
 #define pmu_completed(vcpu, what) do { \
         if ((vcpu)->pmu.active) { \
             pmu_count_completed(vcpu, what); \
