@@ -3,6 +3,7 @@
 use crate::regions::GuestRam;
 use core::arch::x86_64::{__cpuid, CpuidResult};
 use sel4_microkit::vcpu::{self, Completed, EntryState, Vcpu, VcpuRegisters};
+use vmm_core::switched::Switched;
 use vmm_core::{Entry, Field, Interruption, RawExit, Registers, Return};
 
 /// `<vcpu id="0"/>` of system.xml.
@@ -65,6 +66,12 @@ impl vmm_core::Vcpu for MicrokitVcpu {
         if let Err(error) = VCPU.write_vmcs(field as u32, value) {
             panic!("the kernel refuses to write {field:?}: {error:?}");
         }
+    }
+
+    fn set(&mut self, register: Switched, value: u64) -> bool {
+        // This kernel switches none.
+        let _ = (register, value);
+        false
     }
 
     fn now(&self) -> u64 {

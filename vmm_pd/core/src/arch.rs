@@ -44,6 +44,8 @@ pub mod primary {
 pub mod secondary {
     /// Extended page tables.
     pub const EPT: u64 = 1 << 1;
+    /// RDTSCP does not fault.
+    pub const RDTSCP: u64 = 1 << 3;
     /// Virtual processor identifiers.
     pub const VPID: u64 = 1 << 5;
     /// WBINVD exits.
@@ -116,16 +118,30 @@ pub mod cr4 {
     pub const OSXMMEXCPT: u64 = 1 << 10;
     /// VMX; VMX operation demands 1.
     pub const VMXE: u64 = 1 << 13;
+    /// XSAVE and XCR0.
+    pub const OSXSAVE: u64 = 1 << 18;
 }
 
 /// IA32_EFER bits (SDM vol. 3A, 2.2.1).
 pub mod efer {
+    /// SYSCALL enable.
+    pub const SCE: u64 = 1 << 0;
     /// IA-32e mode enable.
     pub const LME: u64 = 1 << 8;
     /// IA-32e mode active.
     pub const LMA: u64 = 1 << 10;
     /// No-execute pages.
     pub const NXE: u64 = 1 << 11;
+}
+
+/// XCR0 bits (SDM vol. 1, 13.3).
+pub mod xcr0 {
+    /// x87 state.
+    pub const X87: u64 = 1 << 0;
+    /// XMM registers and MXCSR.
+    pub const SSE: u64 = 1 << 1;
+    /// Upper halves of the YMM registers.
+    pub const AVX: u64 = 1 << 2;
 }
 
 /// RFLAGS bits (SDM vol. 1, 3.4.3).
@@ -193,6 +209,16 @@ pub mod msr {
     pub const X2APIC_FIRST: u32 = 0x800;
     /// Last register of the x2APIC.
     pub const X2APIC_LAST: u32 = 0x8ff;
+    /// Selectors of SYSCALL and SYSRET.
+    pub const STAR: u32 = 0xc000_0081;
+    /// Target of SYSCALL in 64-bit mode.
+    pub const LSTAR: u32 = 0xc000_0082;
+    /// Target of SYSCALL in compatibility mode, where processors with VMX have none.
+    pub const CSTAR: u32 = 0xc000_0083;
+    /// Flags that SYSCALL clears.
+    pub const FMASK: u32 = 0xc000_0084;
+    /// What RDTSCP reads besides the time.
+    pub const TSC_AUX: u32 = 0xc000_0103;
     /// Extended features.
     pub const EFER: u32 = 0xc000_0080;
     /// Base of FS.

@@ -168,7 +168,9 @@ pub fn write_vmcs<V: Vcpu>(vcpu: &mut V, mode: Mode) {
     }
 }
 
-const SECONDARY: u64 = secondary::EPT | secondary::VPID | secondary::WBINVD | secondary::UNRESTRICTED_GUEST;
+/// Secondary controls of every guest.
+pub const SECONDARY: u64 =
+    secondary::EPT | secondary::VPID | secondary::WBINVD | secondary::UNRESTRICTED_GUEST;
 /// #AC, which a guest can raise without end while it delivers #AC, and #MC, which is the host's business.
 const EXCEPTIONS: u64 = 1 << crate::arch::vector::AC | 1 << crate::arch::vector::MC;
 
@@ -176,16 +178,10 @@ const EXCEPTIONS: u64 = 1 << crate::arch::vector::AC | 1 << crate::arch::vector:
 mod tests {
     use super::*;
     use crate::vm::tests::double::Playback;
-    use std::collections::{HashMap, VecDeque};
+    use std::collections::HashMap;
 
     fn fields(mode: Mode) -> HashMap<u32, u64> {
-        let mut vcpu = Playback {
-            exits: VecDeque::new(),
-            fields: HashMap::new(),
-            entries: Vec::new(),
-            memory: Vec::new(),
-            now: 0,
-        };
+        let mut vcpu = Playback::default();
         write_vmcs(&mut vcpu, mode);
         vcpu.fields
     }

@@ -38,7 +38,7 @@ impl From<GeneralProtection> for ControlFault {
     }
 }
 
-/// An access to a control register.
+/// An access to a control register. `offered` are the bits that CR4 has besides those that every guest has.
 ///
 /// # Errors
 /// [`ControlFault`]
@@ -46,6 +46,7 @@ pub fn control_register<V: Vcpu>(
     vcpu: &mut V,
     apic: &mut LocalApic,
     registers: &mut Registers,
+    offered: u64,
     access: ControlRegisterAccess,
 ) -> Result<(), ControlFault> {
     match access {
@@ -55,7 +56,7 @@ pub fn control_register<V: Vcpu>(
         }
         ControlRegisterAccess::Write { register: 4, source } => {
             let value = operand(vcpu, registers, source);
-            write_cr4(vcpu, value).map_err(ControlFault::from)
+            write_cr4(vcpu, offered, value).map_err(ControlFault::from)
         }
         ControlRegisterAccess::Write { register: 8, source } => {
             let value = operand(vcpu, registers, source);
@@ -144,9 +145,9 @@ fn switch_paging<V: Vcpu>(vcpu: &mut V, on: bool) -> Result<(), ControlFault> {
 }
 
 /// MOV to CR4: a bit that CPUID does not offer is reserved (SDM vol. 3A, 2.5); PAE stays set in IA-32e mode.
-fn write_cr4<V: Vcpu>(vcpu: &mut V, value: u64) -> Result<(), GeneralProtection> {
+fn write_cr4<V: Vcpu>(vcpu: &mut V, offered: u64, value: u64) -> Result<(), GeneralProtection> {
     let long = vcpu.read(Field::GuestEfer) & efer::LMA != 0;
-    if value & !CR4_ALLOWED != 0 || long && value & cr4::PAE == 0 {
+    if value & !(CR4_ALLOWED | offered) != 0 || long && value & cr4::PAE == 0 {
         return Err(GeneralProtection);
     }
     let changed = vcpu.read(Field::GuestCr4) ^ value;
@@ -155,6 +156,10 @@ fn write_cr4<V: Vcpu>(vcpu: &mut V, value: u64) -> Result<(), GeneralProtection>
         load_pdptes(vcpu)?;
     }
     vcpu.write(Field::GuestCr4, value | cr4::VMXE);
+    if offered != 0 {
+        // The other bits that are the VMM's are 0.
+        vcpu.write(Field::Cr4ReadShadow, value & CR4_MASK);
+    }
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! CPUID as the guest sees it: a table of our own. No leaf shows the processor below, except leaf 0xA and PDCM, which
 //! the policy domain decides, and the rate of the time-stamp counter.
 
+use crate::arch::xcr0;
+use crate::registers::low;
+use crate::switched::SwitchedRegisters;
 use pmu_api::Configuration;
 
 /// The result of CPUID.
@@ -19,7 +22,7 @@ const fn leaf(eax: u32, ebx: u32, ecx: u32, edx: u32) -> Leaf {
 
 /// Highest basic leaf: the last one that says something, which is the frequencies if they are known.
 const LAST_BASIC: u32 = leaf::FREQUENCIES;
-const LAST_BASIC_WITHOUT_FREQUENCIES: u32 = leaf::TOPOLOGY;
+const LAST_BASIC_WITHOUT_FREQUENCIES: u32 = leaf::EXTENDED_STATE;
 /// Highest extended leaf: address sizes.
 const LAST_EXTENDED: u32 = 0x8000_0008;
 /// First leaf that hypervisors use.
@@ -34,6 +37,7 @@ mod leaf {
     pub const POWER: u32 = 6;
     pub const PMU: u32 = 0xa;
     pub const TOPOLOGY: u32 = 0xb;
+    pub const EXTENDED_STATE: u32 = 0xd;
     pub const TIME_STAMP_COUNTER: u32 = 0x15;
     pub const FREQUENCIES: u32 = 0x16;
     pub const EXTENDED_FEATURES: u32 = 0x8000_0001;
@@ -52,6 +56,10 @@ mod leaf1 {
     pub const PDCM: u32 = 1 << 15;
     pub const X2APIC: u32 = 1 << 21;
     pub const TSC_DEADLINE: u32 = 1 << 24;
+    pub const XSAVE: u32 = 1 << 26;
+    /// CR4.OSXSAVE.
+    pub const OSXSAVE: u32 = 1 << 27;
+    pub const AVX: u32 = 1 << 28;
     pub const HYPERVISOR: u32 = 1 << 31;
     /// SSE3 and CMPXCHG16B, which every x86-64 processor with VMX has.
     pub const SSE3_CX16: u32 = 1 | 1 << 13;
@@ -75,8 +83,14 @@ mod leaf1 {
         | 1 << 26;
 }
 
-/// Leaf 0x80000001, EDX: NX and long mode. SYSCALL is absent, for its MSRs are the host's.
+/// Leaf 0x80000001, EDX: NX and long mode; SYSCALL; RDTSCP.
 const NX_LM: u32 = 1 << 20 | 1 << 29;
+const SYSCALL: u32 = 1 << 11;
+const RDTSCP: u32 = 1 << 27;
+/// Leaf 0xD: bytes of the XSAVE area with x87 and SSE state and its header, and of the AVX state behind them (SDM vol. 1,
+/// 13.4.1 and 13.4.3).
+const XSAVE_BYTES: u32 = 576;
+const AVX_BYTES: u32 = 256;
 /// Leaf 0x80000008, EAX: 36 bits of physical and 48 of linear address.
 const ADDRESS_BITS: u32 = 36 | 48 << 8;
 /// The first physical address that there is not.
@@ -104,6 +118,10 @@ pub struct Shown<'a> {
     pub apic: bool,
     /// The rate of the time-stamp counter in Hz, if it is known.
     pub tsc_hz: Option<u64>,
+    /// Registers that the kernel switches.
+    pub switched: &'a SwitchedRegisters,
+    /// CR4.OSXSAVE.
+    pub osxsave: bool,
 }
 
 /// Four letters of a string, as CPUID returns them.
@@ -115,16 +133,26 @@ const fn word(text: &[u8], i: usize) -> u32 {
 pub fn cpuid(eax: u32, ecx: u32, shown: &Shown<'_>) -> Leaf {
     const VENDOR: &[u8; 12] = b"GenuineIntel";
     const HYPERVISOR_NAME: &[u8; 12] = b"sel4-vpmu\0\0\0";
-    let Shown { pmu, apic, tsc_hz } = *shown;
+    let Shown { pmu, apic, tsc_hz, switched, osxsave } = *shown;
     let last = if tsc_hz.is_some() { LAST_BASIC } else { LAST_BASIC_WITHOUT_FREQUENCIES };
     let pdcm = if pmu.pdcm { leaf1::PDCM } else { 0 };
     let apic = if apic { leaf1::APIC } else { 0 };
+    let xsave = if switched.offered() != 0 { leaf1::XSAVE } else { 0 };
+    let osxsave = if osxsave { leaf1::OSXSAVE } else { 0 };
+    let avx = if switched.offered() & xcr0::AVX != 0 { leaf1::AVX } else { 0 };
     match (eax, tsc_hz) {
         (leaf::VENDOR, _) => leaf(last, word(VENDOR, 0), word(VENDOR, 8), word(VENDOR, 4)),
         (leaf::FEATURES, _) => leaf(
             SIGNATURE,
             leaf1::CLFLUSH_64 | 1 << 16,
-            leaf1::SSE3_CX16 | leaf1::X2APIC | leaf1::TSC_DEADLINE | leaf1::HYPERVISOR | pdcm,
+            leaf1::SSE3_CX16
+                | leaf1::X2APIC
+                | leaf1::TSC_DEADLINE
+                | leaf1::HYPERVISOR
+                | pdcm
+                | xsave
+                | osxsave
+                | avx,
             leaf1::BASELINE | apic,
         ),
         (leaf::CACHES, _) => leaf(NO_CACHES, 0, 0, 0),
@@ -134,6 +162,7 @@ pub fn cpuid(eax: u32, ecx: u32, shown: &Shown<'_>) -> Leaf {
             leaf(eax, ebx, ecx, edx)
         }
         (leaf::TOPOLOGY, _) => topology(ecx),
+        (leaf::EXTENDED_STATE, _) => extended_state(ecx, switched),
         (leaf::TIME_STAMP_COUNTER, Some(hz)) => time_stamp_counter(hz),
         (leaf::FREQUENCIES, Some(hz)) => {
             let mhz = u32::from(u16::try_from(hz / 1_000_000).unwrap_or(u16::MAX));
@@ -143,7 +172,11 @@ pub fn cpuid(eax: u32, ecx: u32, shown: &Shown<'_>) -> Leaf {
             leaf(HYPERVISOR, word(HYPERVISOR_NAME, 0), word(HYPERVISOR_NAME, 4), word(HYPERVISOR_NAME, 8))
         }
         (FIRST_EXTENDED, _) => leaf(LAST_EXTENDED, 0, 0, 0),
-        (leaf::EXTENDED_FEATURES, _) => leaf(0, 0, 0, NX_LM),
+        (leaf::EXTENDED_FEATURES, _) => {
+            let syscall = if switched.syscall() { SYSCALL } else { 0 };
+            let rdtscp = if switched.rdtscp() { RDTSCP } else { 0 };
+            leaf(0, 0, 0, NX_LM | syscall | rdtscp)
+        }
         (leaf::NAME_FIRST..=leaf::NAME_LAST, _) => {
             let at = (eax - leaf::NAME_FIRST) as usize * 16;
             leaf(word(NAME, at), word(NAME, at + 4), word(NAME, at + 8), word(NAME, at + 12))
@@ -165,6 +198,17 @@ const fn topology(level: u32) -> Leaf {
     }
 }
 
+/// Leaf 0xD: the state components that XCR0 may have, and the size of their area.
+fn extended_state(component: u32, switched: &SwitchedRegisters) -> Leaf {
+    let size = |components: u64| XSAVE_BYTES + if components & xcr0::AVX != 0 { AVX_BYTES } else { 0 };
+    match (component, switched.offered()) {
+        (_, 0) => Leaf::default(),
+        (0, offered) => leaf(low(offered), size(switched.xcr0()), size(offered), 0),
+        (2, offered) if offered & xcr0::AVX != 0 => leaf(AVX_BYTES, XSAVE_BYTES, 0, 0),
+        _ => Leaf::default(),
+    }
+}
+
 /// Leaf 0x15: the counter's rate is the crystal's, which is the rate of the local APIC's timer too (SDM vol. 3A, 11.5.4),
 /// unless it does not fit.
 fn time_stamp_counter(hz: u64) -> Leaf {
@@ -176,10 +220,12 @@ fn time_stamp_counter(hz: u64) -> Leaf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::tests::double::Playback;
     use pmu_api::{Direct, Mode};
 
     fn shown(pmu: &Configuration) -> Shown<'_> {
-        Shown { pmu, apic: true, tsc_hz: Some(50_000_000) }
+        const NONE: &SwitchedRegisters = &SwitchedRegisters::NONE;
+        Shown { pmu, apic: true, tsc_hz: Some(50_000_000), switched: NONE, osxsave: false }
     }
 
     fn configuration() -> Configuration {
@@ -226,7 +272,7 @@ mod tests {
     fn leaves_past_the_highest_give_the_highest_basic_leaf() {
         let pmu = configuration();
         let without = Shown { tsc_hz: None, ..shown(&pmu) };
-        for (shown, last) in [(shown(&pmu), 0x16), (without, 0xb)] {
+        for (shown, last) in [(shown(&pmu), 0x16), (without, 0xd)] {
             let highest = cpuid(last, 0, &shown);
             assert_eq!(cpuid(0, 0, &shown).eax, last);
             for eax in [0x17, 0x1f, 0x3fff_ffff, 0x8000_0009, u32::MAX] {
@@ -267,6 +313,28 @@ mod tests {
         let pmu = configuration();
         assert_ne!(cpuid(1, 0, &shown(&pmu)).edx & 1 << 9, 0);
         assert_eq!(cpuid(1, 0, &Shown { apic: false, ..shown(&pmu) }).edx & 1 << 9, 0);
+    }
+
+    /// SDM vol. 2A, CPUID, leaves 01H, 0DH and 80000001H.
+    #[test]
+    fn what_the_kernel_switches_is_shown() {
+        let pmu = configuration();
+        let mut vcpu = Playback { takes: |_, _| true, ..Playback::default() };
+        let mut switched = SwitchedRegisters::of(&mut vcpu);
+        let state = |switched: &SwitchedRegisters, component| {
+            let Leaf { eax, ebx, ecx, .. } = cpuid(0xd, component, &Shown { switched, ..shown(&pmu) });
+            [eax, ebx, ecx]
+        };
+        assert_eq!(state(&switched, 0), [7, 576, 832]);
+        switched.xsetbv(&mut vcpu, 0, 7).expect("it takes 7");
+        assert_eq!(
+            [state(&switched, 0), state(&switched, 1), state(&switched, 2)],
+            [[7, 832, 832], [0; 3], [256, 576, 0]]
+        );
+        let shown = Shown { switched: &switched, osxsave: true, ..shown(&pmu) };
+        assert_eq!(cpuid(1, 0, &shown).ecx >> 26 & 7, 7);
+        assert_eq!(cpuid(1, 0, &Shown { osxsave: false, ..shown }).ecx >> 26 & 7, 5);
+        assert_eq!(cpuid(0x8000_0001, 0, &shown).edx & 0x0800_0800, 0x0800_0800);
     }
 
     #[test]

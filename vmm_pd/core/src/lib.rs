@@ -24,6 +24,7 @@ pub mod registers;
 pub mod report;
 pub mod seam;
 pub mod stock;
+pub mod switched;
 pub mod trace;
 pub mod vcpu;
 pub mod vm;

@@ -3,6 +3,7 @@
 use crate::apic::{GeneralProtection, LocalApic};
 use crate::arch::{Field, efer, entry_control, msr};
 use crate::mtrr;
+use crate::switched;
 use crate::vcpu::Vcpu;
 
 /// Who answers for an MSR.
@@ -16,6 +17,8 @@ pub enum Owner {
     Apic,
     /// The memory type range registers.
     MemoryTypes,
+    /// Registers that the kernel switches.
+    Switched,
     /// The VMM itself.
     Vmm,
     /// Nobody.
@@ -62,6 +65,7 @@ pub fn owner(number: u32) -> Owner {
         | msr::EFER
         | msr::FS_BASE
         | msr::GS_BASE => Owner::Vmm,
+        _ if switched::has(number) => Owner::Switched,
         _ if mtrr::has(number) => Owner::MemoryTypes,
         _ => Owner::None,
     }
@@ -99,7 +103,7 @@ pub fn read<V: Vcpu>(
     })
 }
 
-/// WRMSR of an MSR of [`Owner::Vmm`].
+/// WRMSR of an MSR of [`Owner::Vmm`]. `offered` are the bits that IA32_EFER has besides those of long mode and NX.
 ///
 /// # Errors
 /// The MSR is read-only, or the value has a reserved bit or is one that this machine does not support.
@@ -107,6 +111,7 @@ pub fn write<V: Vcpu>(
     vcpu: &mut V,
     apic: &mut LocalApic,
     pmu: bool,
+    offered: u64,
     number: u32,
     value: u64,
 ) -> Result<(), GeneralProtection> {
@@ -118,7 +123,7 @@ pub fn write<V: Vcpu>(
         msr::MISC_ENABLE if value == misc_enable(pmu) => {}
         msr::DEBUGCTL if value & !DEBUGCTL_BTF == 0 => vcpu.write(Field::GuestDebugctl, value),
         msr::PAT if is_pat(value) => vcpu.write(Field::GuestPat, value),
-        msr::EFER => write_efer(vcpu, value)?,
+        msr::EFER => write_efer(vcpu, offered, value)?,
         msr::FS_BASE if is_canonical(value) => vcpu.write(Field::GuestFsBase, value),
         msr::GS_BASE if is_canonical(value) => vcpu.write(Field::GuestGsBase, value),
         _ => return Err(GeneralProtection),
@@ -131,8 +136,8 @@ const fn misc_enable(pmu: bool) -> u64 {
 }
 
 /// SDM vol. 3A, 2.2.1 and 4.1.2: LMA is the processor's, and LME does not change while paging is on.
-fn write_efer<V: Vcpu>(vcpu: &mut V, value: u64) -> Result<(), GeneralProtection> {
-    if value & !(efer::LME | efer::LMA | efer::NXE) != 0 {
+fn write_efer<V: Vcpu>(vcpu: &mut V, offered: u64, value: u64) -> Result<(), GeneralProtection> {
+    if value & !(efer::LME | efer::LMA | efer::NXE | offered) != 0 {
         return Err(GeneralProtection);
     }
     let old = vcpu.read(Field::GuestEfer);
@@ -163,6 +168,6 @@ fn is_pat(value: u64) -> bool {
 }
 
 /// Bits 63:47 are equal (SDM vol. 1, 3.3.7.1).
-const fn is_canonical(address: u64) -> bool {
+pub const fn is_canonical(address: u64) -> bool {
     matches!(address >> 47, 0 | 0x1_ffff)
 }

@@ -10,6 +10,7 @@
 //! | notified | RIP, injection |
 //! | read, write | VMCS field, value |
 //! | now | cycles |
+//! | set | number of the register, value, 1 if it takes it |
 //! | memory | address, length in bytes, 1 if it is RAM, then the bytes in words |
 //! | store | address, length in bytes, the bytes in words, 1 if it is RAM |
 //! | call, reply | label, words of the message |
@@ -61,10 +62,12 @@ pub enum Kind {
     Gone,
     /// Guest memory is written.
     Store,
+    /// A register that the kernel switches is set.
+    Set,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::Enter, "enter"),
         (Self::Exit, "exit"),
         (Self::Notified, "notified"),
@@ -76,6 +79,7 @@ impl Kind {
         (Self::Reply, "reply"),
         (Self::Gone, "gone"),
         (Self::Store, "store"),
+        (Self::Set, "set"),
     ];
 
     fn name(self) -> &'static str {

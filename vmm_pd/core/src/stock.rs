@@ -20,6 +20,7 @@ use crate::arch::{Field, entry_control, primary};
 use crate::exit::RawExit;
 use crate::pmu::{Pmu, PmuLink};
 use crate::registers::{Registers, low};
+use crate::switched::Switched;
 use crate::vcpu::{Entry, Memory, Return, Vcpu};
 use core::cell::Cell;
 use pmu_api::Completion;
@@ -168,6 +169,10 @@ impl<V: Vcpu, L: PmuLink> Vcpu for StockVcpu<'_, V, L> {
             Field::EntryControls => self.vcpu.write(field, value | entry_control::LOAD_PERF_GLOBAL_CTRL),
             _ => self.vcpu.write(field, value),
         }
+    }
+
+    fn set(&mut self, register: Switched, value: u64) -> bool {
+        self.vcpu.set(register, value)
     }
 
     fn now(&self) -> u64 {

@@ -3,6 +3,7 @@
 use crate::arch::{Field, Interruption};
 use crate::exit::RawExit;
 use crate::registers::Registers;
+use crate::switched::Switched;
 
 /// What VM entry takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,9 @@ pub trait Vcpu: Memory {
 
     /// Writes a VMCS field.
     fn write(&mut self, field: Field, value: u64);
+
+    /// Sets a register that the kernel switches with the guest; false if there is none, or it does not take the value.
+    fn set(&mut self, register: Switched, value: u64) -> bool;
 
     /// The time-stamp counter, in cycles, as the guest reads it.
     fn now(&self) -> u64;

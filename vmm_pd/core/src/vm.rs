@@ -7,7 +7,7 @@ mod operands;
 mod string;
 
 use crate::apic::LocalApic;
-use crate::arch::{Field, Interruption, activity, interruptibility, rflags};
+use crate::arch::{Field, Interruption, activity, interruptibility, rflags, secondary};
 use crate::boot::{self, Start};
 use crate::control::{DebugRegisters, is_long};
 use crate::devices::{Devices, IoOutcome};
@@ -16,6 +16,7 @@ use crate::mtrr::Mtrrs;
 use crate::pmu::{Pmu, PmuError, PmuLink};
 use crate::registers::Registers;
 use crate::report::{History, Report, Statistics, StopReason};
+use crate::switched::SwitchedRegisters;
 use crate::vcpu::{Entry, Return, Vcpu};
 use events::PreemptionTimer;
 use pmu_api::Configuration;
@@ -55,6 +56,7 @@ pub struct Vm<L> {
     apic: LocalApic,
     devices: Devices,
     mtrrs: Mtrrs,
+    switched: SwitchedRegisters,
     /// The rate of the time-stamp counter, if it is known.
     tsc_hz: Option<u64>,
     debug: DebugRegisters,
@@ -90,6 +92,7 @@ impl<L: PmuLink> Vm<L> {
             apic: LocalApic::virtual_wire(),
             devices: Devices::default(),
             mtrrs: Mtrrs::default(),
+            switched: SwitchedRegisters::NONE,
             tsc_hz: None,
             debug: DebugRegisters::default(),
             statistics: Statistics::default(),
@@ -126,6 +129,10 @@ impl<L: PmuLink> Vm<L> {
     /// Runs the guest from its start until it stops.
     pub fn run<V: Vcpu, O: Observer>(&mut self, vcpu: &mut V, observer: &mut O, start: &Start) -> StopReason {
         boot::write_vmcs(vcpu, start.mode);
+        self.switched = SwitchedRegisters::of(vcpu);
+        if self.switched.rdtscp() {
+            vcpu.write(Field::SecondaryControls, boot::SECONDARY | secondary::RDTSCP);
+        }
         self.tsc_hz = start.tsc_hz;
         self.devices = start.tsc_hz.map_or_else(Devices::default, Devices::new);
         self.devices.set_memory(start.memory);

@@ -3,6 +3,7 @@
 use super::{Event, Kind, words};
 use crate::arch::Field;
 use crate::pmu::PmuLink;
+use crate::switched::Switched;
 use crate::vcpu::{Entry, Memory, Return, Vcpu};
 use core::cell::RefCell;
 use pmu_api::Message;
@@ -58,6 +59,12 @@ impl<V: Vcpu, S: FnMut(&Event)> Vcpu for Recorder<V, S> {
     fn write(&mut self, field: Field, value: u64) {
         self.record(&Event::new(Kind::Write, [field as u64, value]));
         self.inner.write(field, value);
+    }
+
+    fn set(&mut self, register: Switched, value: u64) -> bool {
+        let taken = self.inner.set(register, value);
+        self.record(&Event::new(Kind::Set, [register as u64, value, u64::from(taken)]));
+        taken
     }
 
     fn now(&self) -> u64 {

@@ -5,6 +5,7 @@ use crate::arch::{Field, Interruption};
 use crate::exit::{RawExit, reason};
 use crate::pmu::PmuLink;
 use crate::registers::{REGISTERS, Registers, low};
+use crate::switched::Switched;
 use crate::vcpu::{Entry, Memory, Return, Vcpu};
 use core::cell::{Cell, RefCell};
 use core::fmt;
@@ -152,6 +153,10 @@ impl Vcpu for &Tape<'_> {
 
     fn write(&mut self, field: Field, value: u64) {
         let _: Option<[u64; 0]> = self.happened(Event::new(Kind::Write, [field as u64, value]));
+    }
+
+    fn set(&mut self, register: Switched, value: u64) -> bool {
+        self.happened(Event::new(Kind::Set, [register as u64, value])).is_some_and(|[taken]| taken != 0)
     }
 
     fn now(&self) -> u64 {

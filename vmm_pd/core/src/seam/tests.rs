@@ -35,6 +35,7 @@ fn recording() -> Vec<Event> {
         entries: Vec::new(),
         memory: vec![0; 0x1000],
         now: 0,
+        ..Playback::default()
     };
     let mut vm = Vm::new(Recorder::new(policy(), sink)).expect("it opens");
     vm.run(&mut Recorder::new(vcpu, sink), &mut Seen::default(), &Start::long(RIP, SIZE));

@@ -43,7 +43,13 @@ impl<L: PmuLink> Vm<L> {
             VmExit::Io(access) => self.io(cpu, observer, access, length),
             VmExit::ControlRegister(access) => {
                 cpu.changed = true;
-                let done = control::control_register(cpu.vcpu, &mut self.apic, &mut cpu.registers, access);
+                let done = control::control_register(
+                    cpu.vcpu,
+                    &mut self.apic,
+                    &mut cpu.registers,
+                    self.switched.cr4(),
+                    access,
+                );
                 control_outcome(done, length)
             }
             VmExit::DebugRegister(access) => {
@@ -51,8 +57,14 @@ impl<L: PmuLink> Vm<L> {
                 control_outcome(self.debug.access(&mut cpu.registers, access), length)
             }
             VmExit::EptViolation(violation) => self.ept_violation(cpu, exit, violation),
-            // SDM vol. 2C, XSETBV: without CR4.OSXSAVE, which CPUID does not offer.
-            VmExit::Xsetbv | VmExit::Undefined => UNDEFINED,
+            // A processor without it.
+            VmExit::Xsetbv if self.switched.offered() == 0 => UNDEFINED,
+            VmExit::Xsetbv => {
+                let (register, value) = (cpu.registers.low(Gpr::Rcx), cpu.registers.edx_eax());
+                let done = self.switched.xsetbv(cpu.vcpu, register, value);
+                done.map_or(GENERAL_PROTECTION, |()| Outcome::Completed(length))
+            }
+            VmExit::Undefined => UNDEFINED,
             // Nothing of the guest's is in a cache that it could see.
             VmExit::Invd | VmExit::Wbinvd | VmExit::Pause => Outcome::Completed(length),
             // There is no other processor that could have sent one.
@@ -69,7 +81,9 @@ impl<L: PmuLink> Vm<L> {
 
     fn cpuid<V: Vcpu>(&self, cpu: &mut Processor<'_, V>) {
         let apic = self.apic.mode() != Mode::Disabled;
-        let shown = Shown { pmu: &self.configuration, apic, tsc_hz: self.tsc_hz };
+        let switched = &self.switched;
+        let osxsave = switched.offered() != 0 && cpu.vcpu.read(Field::GuestCr4) & cr4::OSXSAVE != 0;
+        let shown = Shown { pmu: &self.configuration, apic, tsc_hz: self.tsc_hz, switched, osxsave };
         let Leaf { eax, ebx, ecx, edx } =
             cpuid(cpu.registers.low(Gpr::Rax), cpu.registers.low(Gpr::Rcx), &shown);
         for (register, value) in [(Gpr::Rax, eax), (Gpr::Rbx, ebx), (Gpr::Rcx, ecx), (Gpr::Rdx, edx)] {
@@ -91,11 +105,15 @@ impl<L: PmuLink> Vm<L> {
             }
             Owner::Apic => self.apic.write_msr(number, value, cpu.vcpu.now()),
             Owner::MemoryTypes => self.mtrrs.write(number, value),
+            Owner::Switched if self.switched.read(number).is_ok() => {
+                self.switched.write(cpu.vcpu, number, value)
+            }
             Owner::Vmm => {
                 let pmu = self.has_pmu();
-                msr::write(cpu.vcpu, &mut self.apic, pmu, number, value)
+                let efer = self.switched.efer();
+                msr::write(cpu.vcpu, &mut self.apic, pmu, efer, number, value)
             }
-            Owner::None => self.unknown_msr(),
+            Owner::Switched | Owner::None => self.unknown_msr(),
         };
         done.map_or(GENERAL_PROTECTION, |()| Outcome::Completed(length))
     }
@@ -113,6 +131,7 @@ impl<L: PmuLink> Vm<L> {
             }
             Owner::Apic => self.apic.read_msr(number, cpu.vcpu.now()),
             Owner::MemoryTypes => self.mtrrs.read(number),
+            Owner::Switched => self.switched.read(number).or_else(|_| self.unknown_msr()),
             Owner::Vmm => msr::read(cpu.vcpu, &self.apic, self.has_pmu(), number),
             Owner::None => self.unknown_msr(),
         };

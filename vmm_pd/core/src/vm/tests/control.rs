@@ -25,11 +25,12 @@ fn access(
     }
     let start = [(Field::GuestCr0, 0x31), (Field::Cr0ReadShadow, 0x11), (Field::GuestCr4, 0x2000)];
     let fields = start.iter().chain(state).map(|(field, value)| (*field as u32, *value)).collect();
-    let mut vcpu = Playback { exits: [].into(), fields, entries: Vec::new(), memory, now: 0 };
+    let mut vcpu =
+        Playback { exits: [].into(), fields, entries: Vec::new(), memory, now: 0, ..Playback::default() };
     let mut registers = Registers::default();
     registers.set(Gpr::Rax, rax);
-    let done = control_register(&mut vcpu, &mut LocalApic::new(), &mut registers, access);
-    let looked_at = PDPTES.into_iter().chain([Field::GuestCr0, Field::GuestCr4]);
+    let done = control_register(&mut vcpu, &mut LocalApic::new(), &mut registers, OSXSAVE, access);
+    let looked_at = PDPTES.into_iter().chain([Field::GuestCr0, Field::GuestCr4, Field::Cr4ReadShadow]);
     (done, looked_at.map(|field| (field, vcpu.read(field))).collect())
 }
 
@@ -46,6 +47,15 @@ fn mov(
     (done, PDPTES.map(|field| fields[&field]), fields[&field])
 }
 
+/// SDM vol. 3A, 2.5: CR4.OSXSAVE where there is XSAVE; the guest reads it back from the shadow.
+#[test]
+fn osxsave_is_offered_with_xsave() {
+    let write = ControlRegisterAccess::Write { register: 4, source: Operand::Gpr(Gpr::Rax) };
+    let (done, fields) = access(write, OSXSAVE | 0x200, &[], ENTRIES);
+    assert_eq!((done, fields[&Field::GuestCr4], fields[&Field::Cr4ReadShadow]), (Ok(()), 0x4_2200, OSXSAVE));
+}
+
+const OSXSAVE: u64 = 1 << 18;
 const FAULT: Result<(), ControlFault> = Err(ControlFault::GeneralProtection);
 const ENTRIES: [u64; 4] = [0x3001, 0, 0x4001, 0x5019];
 const CR3: (Field, u64) = (Field::GuestCr3, TABLE as u64);

@@ -2,6 +2,7 @@
 
 use crate::arch::Interruption;
 use crate::registers::{Gpr, Registers};
+use crate::switched::Switched;
 use crate::vm::{Observer, Outcome};
 use crate::{Entry, Field, Memory, PmuLink, RawExit, Return, StopReason, Vcpu, Vm, boot};
 use pmu_api::{Configuration, Direct, Message, Mode, OverflowDecision, Reply, Request};
@@ -21,6 +22,23 @@ pub struct Playback {
     pub entries: Vec<Entry>,
     pub memory: Vec<u8>,
     pub now: u64,
+    /// Which registers the kernel switches, and those that were set.
+    pub takes: fn(Switched, u64) -> bool,
+    pub switched: Vec<(Switched, u64)>,
+}
+
+impl Default for Playback {
+    fn default() -> Self {
+        Self {
+            exits: VecDeque::new(),
+            fields: HashMap::new(),
+            entries: Vec::new(),
+            memory: Vec::new(),
+            now: 0,
+            takes: |_, _| false,
+            switched: Vec::new(),
+        }
+    }
 }
 
 impl Vcpu for Playback {
@@ -37,6 +55,11 @@ impl Vcpu for Playback {
 
     fn write(&mut self, field: Field, value: u64) {
         self.fields.insert(field as u32, value);
+    }
+
+    fn set(&mut self, register: Switched, value: u64) -> bool {
+        self.switched.push((register, value));
+        (self.takes)(register, value)
     }
 
     fn now(&self) -> u64 {
@@ -159,7 +182,7 @@ pub fn run_machine(
     let asked = Rc::default();
     let mut vm = Vm::new(Policy { asked: Rc::clone(&asked), answer }).expect("the policy domain opens");
     let size = memory.len() as u64;
-    let mut vcpu = Playback { exits, fields, entries: Vec::new(), memory, now: 0 };
+    let mut vcpu = Playback { exits, fields, entries: Vec::new(), memory, now: 0, ..Playback::default() };
     let mut seen = Seen::default();
     let stop = vm.run(&mut vcpu, &mut seen, &boot::Start::long(RIP, size));
     let asked = asked.borrow().clone();

@@ -124,6 +124,7 @@ fn eip_wraps_outside_64_bit_mode_only() {
         entries: Vec::new(),
         memory: Vec::new(),
         now: 0,
+        ..Playback::default()
     };
     state.advance(&mut vcpu, 2);
     assert_eq!(state.rip, 1);
@@ -213,4 +214,26 @@ fn every_exit_has_an_outcome() {
 fn an_outcome_is_seen_for_each_exit() {
     let ran = run(&[exit(10), rdmsr(0x1234)]);
     assert_eq!(ran.seen.outcomes[..2], [Outcome::Completed(2), Outcome::Fault(GP)]);
+}
+
+/// SDM vol. 2C, XSETBV; vol. 4, table 2-2: with a kernel that switches the registers.
+#[test]
+fn registers_that_the_kernel_switches() {
+    let xsetbv = |value| with(exit(55), &[(Gpr::Rax, value)]);
+    let exits =
+        [xsetbv(7), xsetbv(5), wrmsr(0xc000_0082, 0x1234), rdmsr(0xc000_0082), wrmsr(0xc000_0080, 0xd01)];
+    let mut vcpu = Playback {
+        exits: exits.map(crate::Return::Exit).into(),
+        takes: |_, _| true,
+        memory: vec![0; 0x1_0000],
+        ..Playback::default()
+    };
+    let mut vm = crate::Vm::new(Policy { asked: std::rc::Rc::default(), answer: usual }).expect("opens");
+    vm.run(&mut vcpu, &mut Seen::default(), &crate::boot::Start::long(RIP, 0x1_0000));
+    let fault = |i: usize| vcpu.entries[i].injection;
+    assert_eq!([1, 2, 3, 4, 5].map(|i| fault(i) == GP), [false, true, false, false, false]);
+    assert_eq!(vcpu.entries[4].registers.expect("RDMSR").get(Gpr::Rax), 0x1234);
+    assert!(vcpu.switched.contains(&(crate::switched::Switched::Xcr0, 7)));
+    assert_eq!(vcpu.fields[&(Field::SecondaryControls as u32)] & 1 << 3, 1 << 3, "RDTSCP");
+    assert_eq!(vcpu.fields[&(Field::GuestEfer as u32)] & 1, 1, "SCE");
 }

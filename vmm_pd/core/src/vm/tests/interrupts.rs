@@ -182,6 +182,7 @@ fn intercepted_exceptions() {
             entries: Vec::new(),
             memory: Vec::new(),
             now: 0,
+            ..Playback::default()
         };
         let stop = vm.run(&mut vcpu, &mut Seen::default(), &crate::boot::Start::long(RIP, 0));
         (vcpu.entries.last().expect("entered").injection, stop)

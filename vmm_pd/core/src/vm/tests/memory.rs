@@ -119,6 +119,7 @@ fn an_event_that_could_not_be_delivered_ends_the_guest() {
         entries: Vec::new(),
         memory,
         now: 0,
+        ..Playback::default()
     };
     let stop = vm.run(&mut vcpu, &mut Seen::default(), &boot::Start::long(RIP, 0));
     assert_eq!(stop, StopReason::Delivery(crate::Interruption(0x8000_0045)));
@@ -138,7 +139,14 @@ fn translate(
     }
     let fields =
         [(Field::GuestCr0 as u32, cr0), (Field::GuestCr4 as u32, cr4), (Field::GuestEfer as u32, efer)];
-    let mut vcpu = Playback { exits: [].into(), fields: fields.into(), entries: Vec::new(), memory, now: 0 };
+    let mut vcpu = Playback {
+        exits: [].into(),
+        fields: fields.into(),
+        entries: Vec::new(),
+        memory,
+        now: 0,
+        ..Playback::default()
+    };
     let paging = Paging::of(&mut vcpu, cr3);
     assert_eq!(vcpu.now(), 0);
     paging.translate(&vcpu, linear).map(|translation| translation.address)
@@ -194,8 +202,14 @@ fn rights_are_those_of_every_entry() {
         memory[0x3000..0x3008].copy_from_slice(&(0x80 | lower).to_le_bytes());
         let fields =
             [(Field::GuestCr0 as u32, PG), (Field::GuestCr4 as u32, PAE), (Field::GuestEfer as u32, LMA)];
-        let mut vcpu =
-            Playback { exits: [].into(), fields: fields.into(), entries: Vec::new(), memory, now: 0 };
+        let mut vcpu = Playback {
+            exits: [].into(),
+            fields: fields.into(),
+            entries: Vec::new(),
+            memory,
+            now: 0,
+            ..Playback::default()
+        };
         let paging = Paging::of(&mut vcpu, 0x1000);
         paging.translate(&vcpu, 0).map(|translation| (translation.writable, translation.user))
     };
