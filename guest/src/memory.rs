@@ -72,3 +72,21 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, count: usize) -> i32 {
 unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, count: usize) -> i32 {
     core::arch::naked_asm!("jmp {memcmp}", memcmp = sym memcmp)
 }
+
+/// Bytes before the 0.
+///
+/// # Safety
+/// As the C function: there is a 0.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn strlen(text: *const u8) -> usize {
+    core::arch::naked_asm!(
+        "xor eax, eax",
+        "lea rcx, [rax - 1]",
+        "repne scasb",
+        "mov rax, rcx",
+        "not rax",
+        "dec rax",
+        "ret"
+    )
+}

@@ -1,8 +1,9 @@
-# Multiboot 1 header: modules at pages, memory sizes. In .init, which comes first in the file.
-.section .init, "ax"
+# Multiboot 1 header: modules at pages, memory sizes. As a note, because notes come first in the file.
+.section .note.multiboot, "a", @note
 .balign 4
 .long 0x1badb002, 3, -(0x1badb002 + 3)
 
+.section .text.multiboot, "ax"
 .code32
 .globl _start
 _start:

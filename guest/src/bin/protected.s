@@ -1,8 +1,9 @@
-# Multiboot 1 header: no wishes.
-.section .init, "ax"
+# Multiboot 1 header: no wishes. As a note, because notes come first in the file.
+.section .note.multiboot, "a", @note
 .balign 4
 .long 0x1badb002, 0, -0x1badb002
 
+.section .text.multiboot, "ax"
 .code32
 # Ends the guest with this number unless the flags say equal.
 .macro must number

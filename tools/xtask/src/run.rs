@@ -1,20 +1,18 @@
 //! `run`: a guest on seL4 with the PMU mediated, and what came of it.
 
-mod guest;
-mod lines;
+pub mod guest;
+pub mod lines;
 mod progress;
 pub mod replay;
-mod report;
+pub mod report;
 mod show;
 pub mod tests_of_guests;
 
-use crate::image::{self, Request};
-use crate::kernel::KernelConfig;
 use crate::machine::{Ended, Finished, bochs, kvm};
 use crate::policy;
 use crate::process::{Failure, Outcome};
-use crate::setup;
 use crate::workspace::{output, root};
+use crate::{sdk, setup};
 use guest::Guest;
 use kernel::Config;
 use progress::Progress;
@@ -27,7 +25,7 @@ use vmm_core::seam;
 /// What `cargo xtask run` takes.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The guest: count, idle, sample, multiplex, hostile, or a file: a Multiboot kernel or a 64-bit ELF file
+    /// The guest: count, idle, sample, multiplex, hostile, multiboot, protected, or a file: a Multiboot kernel or a 64-bit ELF file
     #[arg(long, value_name = "NAME|FILE", default_value = DEFAULT_GUEST)]
     guest: String,
     /// The command line of a Multiboot kernel
@@ -58,9 +56,8 @@ pub struct Arguments {
     /// File of the cycles that VM exits, MSR accesses and the like are charged, or "none"
     #[arg(long, value_name = "FILE", default_value = "tools/bochs_pmu/costs.toml")]
     costs: PathBuf,
-    /// Which kernel
-    #[arg(long, value_enum, default_value = "release")]
-    config: KernelConfig,
+    #[command(flatten)]
+    kernel: sdk::Choice,
     /// Write the report as JSON too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -80,8 +77,8 @@ pub struct Arguments {
 }
 
 /// How the guest's PMU is served.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Mode {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
     /// Control registers are decided by policy, data registers are direct
     Mediated,
     /// No PMU
@@ -93,8 +90,18 @@ enum Mode {
 }
 
 impl Mode {
+    /// As on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::Mediated => "mediated",
+            Mode::Off => "off",
+            Mode::Emulated => "emulated",
+            Mode::Passthrough => "passthrough",
+        }
+    }
+
     /// A policy of one VM in this mode.
-    const fn policy(self) -> &'static str {
+    pub const fn policy(self) -> &'static str {
         match self {
             Mode::Mediated => concat!(
                 "[[vm]]\nname = \"guest\"\nchannel = 1\nmode = \"mediated\"\n",
@@ -123,17 +130,23 @@ enum Machine {
 }
 
 /// The guests of this project; each is a binary of the package `guest`.
-const GUESTS: [&str; 6] = ["count", "idle", "sample", "multiplex", "hostile", "orphan"];
+const GUESTS: [&str; 8] =
+    ["count", "idle", "sample", "multiplex", "hostile", "orphan", "multiboot", "protected"];
 /// The guest of a run that names none.
 const DEFAULT_GUEST: &str = "count";
 /// Where guests are linked.
-const GUEST_BASE: u64 = 0x10_0000;
+pub const GUEST_BASE: u64 = 0x10_0000;
 /// The last line of the VMM's report.
-const SENTINEL: &str = "@stop";
+pub const SENTINEL: &str = "@stop";
 /// What the initialiser says of a machine that cannot run guests.
 const NO_VTX: &str = "the processor has no VT-x";
+/// What the VMM says when the policy domain opens no vPMU.
+const NO_PMU: &str = "@stop code=2 no PMU: ";
+/// What it takes.
+const PMU_NEEDED: &str = "it takes a machine with PMU version 4 or 5 and full-width writes (Linux's KVM gives its guests \
+                          version 2), and a policy that asks for no more than the machine has";
 /// What is printed when something of ours breaks.
-const BROKEN: [&str; 2] = ["panicked at", "monitor: "];
+pub const BROKEN: [&str; 3] = ["panicked at", "monitor: ", "MON|ERROR"];
 
 /// Runs a guest and shows what came of it.
 pub fn run(arguments: &Arguments) -> Outcome {
@@ -151,7 +164,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let progress = Progress::start();
     let inputs = folder.join("inputs");
     fs::create_dir_all(&inputs).map_err(|e| unwritable(&inputs, &e))?;
-    let config: Config = arguments.config.into();
+    let kernel = arguments.kernel.kernel(Config::Release)?;
+    if let (sdk::Kernel::Sdk(_), Some(_)) = (&kernel, &arguments.record) {
+        return Err(Failure::Environment(
+            "recordings are made on the bundled kernel: leave out --sdk, or take --trace".to_owned(),
+        ));
+    }
 
     progress.say("policy");
     compile_policy(arguments, &inputs)?;
@@ -165,10 +183,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let memory_mib = guest.put(&inputs)?;
     progress.say("kernel, protection domains, image");
     let system = system(arguments, &guest, &inputs)?;
-    let out = folder.join(config.name());
-    let mut request = Request::new(config, &system, &out);
-    request.search.push(inputs);
-    let image = image::build(&request)?;
+    let image = kernel.build(&system, &folder.join(kernel.name()), vec![inputs], None)?;
+    kernel.note().into_iter().for_each(|note| println!("{note}"));
 
     let finished = match arguments.machine {
         Machine::Bochs => {
@@ -195,7 +211,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if let Some(file) = arguments.trace.as_ref().or(arguments.record.as_ref()) {
         write_trace(&finished, file)?;
     }
-    conclude(arguments, config, &finished)
+    conclude(arguments, &kernel, &finished)
 }
 
 /// The system description; one in `folder` with the guest's memory, and for a trace with the VMM that prints every
@@ -257,9 +273,13 @@ fn write_trace(finished: &Finished, file: &Path) -> Outcome {
 }
 
 /// Shows the report; a guest that failed is a failure of its own kind.
-fn conclude(arguments: &Arguments, config: Config, finished: &Finished) -> Outcome {
+fn conclude(arguments: &Arguments, kernel: &sdk::Kernel, finished: &Finished) -> Outcome {
     let broken = |line: &str| BROKEN.iter().any(|text| line.contains(text)) && !line.starts_with("guest: ");
     match &finished.ended {
+        Ended::Sentinel(line) if line.starts_with(NO_PMU) => {
+            let why = line.trim_end().trim_start_matches(NO_PMU);
+            return Err(Failure::Environment(format!("the guest gets no PMU: {why}; {PMU_NEEDED}")));
+        }
         Ended::Sentinel(line) if line.starts_with(SENTINEL) => {}
         Ended::Sentinel(line) if line.ends_with(NO_VTX) => {
             return Err(Failure::Environment(
@@ -270,7 +290,7 @@ fn conclude(arguments: &Arguments, config: Config, finished: &Finished) -> Outco
         Ended::Sentinel(line) if broken(line) => return Err(Failure::Check(finished.summary())),
         _ => return Err(Failure::Guest(finished.summary())),
     }
-    let report = Report::new(arguments, config, finished)?;
+    let report = Report::new(arguments, kernel.description(), finished)?;
     print!("{}", show::text(&report));
     if let Some(file) = &arguments.json {
         let text = format!("{:#}\n", report.json());

@@ -2,9 +2,10 @@
 
 use super::{GUEST_BASE, GUESTS, unwritable};
 use crate::image::freestanding::{Build, binaries};
-use crate::process::{Failure, Outcome};
+use crate::process::{Failure, Outcome, run};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use vmm_core::loader::Container;
 use vmm_core::loader::container::ALIGNMENT;
 
@@ -21,6 +22,8 @@ const BESIDES: u32 = 128;
 const COPIES: u32 = 3;
 /// The name by which system.xml names what guest_image holds.
 const IMAGE: &str = "guest.image";
+/// The guest that becomes a 32-bit ELF file.
+const PROTECTED: &str = "protected";
 /// What begins guest_ram's size in system.xml.
 const SIZE: &str = "<memory_region name=\"guest_ram\" size=\"";
 
@@ -102,13 +105,20 @@ impl<'a> Guest<'a> {
             return Ok(PathBuf::from(self.name));
         }
         let build = Build { name: "guest", image_base: GUEST_BASE, flags: Vec::new() };
-        Ok(build.programs(&[self.name])?.swap_remove(0))
+        let program = build.programs(&[self.name])?.swap_remove(0);
+        if self.name != PROTECTED {
+            return Ok(program);
+        }
+        let file = program.with_extension("elf32");
+        run("objcopy", Command::new("objcopy").args(["-O", "elf32-i386"]).args([&program, &file]))
+            .map_err(|e| Failure::Environment(e.to_string()))?;
+        Ok(file)
     }
 
     fn unreadable(&self, file: &Path, error: &std::io::Error) -> Failure {
         let names = GUESTS.join(", ");
         Failure::Environment(format!(
-            "guest {} cannot be read ({error}); there are {names}, or name an ELF file",
+            "guest {} cannot be read ({error}); there are {names}, or name a Multiboot kernel or a 64-bit ELF file",
             file.display()
         ))
     }
