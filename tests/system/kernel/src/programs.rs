@@ -19,6 +19,8 @@ macro_rules! programs {
     };
 }
 
+pub mod state;
+
 programs! {
     registers p_registers p_registers_end "Loads all registers from the table at 0x5100, then VMCALLs as often as the word at \
         0x5000 says; the word at 0x5008 becomes 1 if they never change, 2 if one does."

@@ -169,6 +169,11 @@ impl Vm {
         self.load_registers = true;
     }
 
+    /// What the next entry injects, right or not.
+    pub fn set_injection(&mut self, injection: u64) {
+        self.injection = injection;
+    }
+
     /// Enters the guest once.
     pub fn enter(&mut self, root: &mut Root) -> Exit {
         if self.load_registers {

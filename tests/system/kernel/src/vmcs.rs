@@ -8,6 +8,7 @@ pub const GUEST_ES_LIMIT: u64 = 0x4800;
 pub const GUEST_ES_ACCESS_RIGHTS: u64 = 0x4814;
 pub const GUEST_ES_BASE: u64 = 0x6806;
 pub const GUEST_DEBUGCTL: u64 = 0x2802;
+pub const GUEST_PAT: u64 = 0x2804;
 pub const GUEST_EFER: u64 = 0x2806;
 pub const GUEST_PERF_GLOBAL_CTRL: u64 = 0x2808;
 pub const PIN_CONTROLS: u64 = 0x4000;
@@ -39,16 +40,19 @@ pub const PRIMARY_HLT_EXITING: u64 = 1 << 7;
 pub const PRIMARY_RDPMC_EXITING: u64 = 1 << 11;
 pub const SECONDARY_UNRESTRICTED_GUEST: u64 = 1 << 7;
 pub const SECONDARY_EPT: u64 = 1 << 1;
+pub const SECONDARY_RDTSCP: u64 = 1 << 3;
 pub const EXIT_LOAD_PERF_GLOBAL_CTRL: u64 = 1 << 12;
 pub const EXIT_SAVE_PERF_GLOBAL_CTRL: u64 = 1 << 30;
 pub const ENTRY_IA32E: u64 = 1 << 9;
 pub const ENTRY_LOAD_PERF_GLOBAL_CTRL: u64 = 1 << 13;
+pub const ENTRY_LOAD_PAT: u64 = 1 << 14;
 pub const ENTRY_LOAD_EFER: u64 = 1 << 15;
 
 /// VM-entry interruption information: an external interrupt (type 0), valid.
 pub const INJECT_VALID: u64 = 1 << 31;
 
 pub mod exit {
+    pub const EXCEPTION: u64 = 0;
     pub const EXTERNAL_INTERRUPT: u64 = 1;
     pub const INTERRUPT_WINDOW: u64 = 7;
     pub const CPUID: u64 = 10;
@@ -59,5 +63,8 @@ pub mod exit {
     pub const RDMSR: u64 = 31;
     pub const WRMSR: u64 = 32;
     pub const EPT_VIOLATION: u64 = 48;
+    pub const XSETBV: u64 = 55;
+    /// VMLAUNCH or VMRESUME itself failed.
+    pub const ENTRY_FAILED: u64 = 0xffff_ffff;
     pub const INVALID_GUEST_STATE: u64 = 33 | 1 << 31;
 }

@@ -360,6 +360,16 @@ impl Ipc {
         self.void(vcpu, label::X86_VCPU_DISABLE_IO_PORT, &[first.into(), last.into()], &[])
     }
 
+    /// Writes IA32_STAR, IA32_LSTAR, IA32_FMASK or IA32_TSC_AUX of the guest. Run right.
+    pub fn vcpu_write_msr(&mut self, vcpu: CPtr, msr: u64, value: u64) -> Result<(), Error> {
+        self.void(vcpu, label::X86_VCPU_WRITE_MSR, &[msr, value], &[])
+    }
+
+    /// Writes the guest's XCR0. Run right.
+    pub fn vcpu_write_xcr0(&mut self, vcpu: CPtr, value: u64) -> Result<(), Error> {
+        self.void(vcpu, label::X86_VCPU_WRITE_XCR0, &[value], &[])
+    }
+
     /// The hardware's PMU. PMU right.
     #[allow(clippy::cast_possible_truncation, reason = "CPUID answers with 32 bits each")]
     pub fn vcpu_pmu_get_geometry(&mut self, vcpu: CPtr) -> Result<PmuGeometry, Error> {

@@ -91,6 +91,18 @@ impl Vcpu {
         with_ipc(|ipc| ipc.vcpu_write_vmcs(self.slot(), field.into(), value))
     }
 
+    /// Writes IA32_STAR, IA32_LSTAR, IA32_FMASK or IA32_TSC_AUX of the guest. [`Error::InvalidArgument`] is a value
+    /// that the processor would refuse, or IA32_TSC_AUX on one without RDTSCP.
+    pub fn write_msr(&self, msr: u32, value: u64) -> Result<(), Error> {
+        with_ipc(|ipc| ipc.vcpu_write_msr(self.slot(), msr.into(), value))
+    }
+
+    /// Writes the guest's XCR0, 1 at first. [`Error::InvalidArgument`] is a value that the processor would refuse, or
+    /// a state component beyond x87, SSE and AVX.
+    pub fn write_xcr0(&self, value: u64) -> Result<(), Error> {
+        with_ipc(|ipc| ipc.vcpu_write_xcr0(self.slot(), value))
+    }
+
     /// Sets the guest's general registers.
     pub fn write_registers(&self, registers: &VcpuRegisters) -> Result<(), Error> {
         with_ipc(|ipc| ipc.vcpu_write_registers(self.slot(), &registers.to_words()))

@@ -53,7 +53,20 @@ impl Random {
             2 => 0x4000 + 2 * self.below(0x20),
             // From GUEST_CR3 on: with GUEST_CR0.PE clear in some of these states Bochs itself gives up.
             3 => 0x6802 + 2 * self.below(0x13),
-            4 => self.pick(&[0x186, 0x187, 0x309, 0x30a, 0x38d, 0x38e, 0x38f, 0x4c1, 0x4c8]),
+            4 => self.pick(&[
+                0x186,
+                0x187,
+                0x309,
+                0x30a,
+                0x38d,
+                0x38e,
+                0x38f,
+                0x4c1,
+                0x4c8,
+                0xc000_0081,
+                0xc000_0082,
+                0xc000_0084,
+            ]),
             5 => 1 << self.below(64),
             6 => u64::MAX >> self.below(64),
             _ => self.pick(&[0x800, 0x802, 0x2802, 0x2806, 0x2808, 0x4812, 0x4824, 0x4016, 0x681a, 0x6820]),
@@ -116,7 +129,7 @@ fn sequence(root: &mut Root, shared: &Shared, seed: u64) {
         let cap = random.pick(&victims);
         let vcpu_label = random.below(4) != 0;
         let invocation = if vcpu_label {
-            label::X86_VCPU_SET_TCB + random.below(label::X86_VCPU_PMU_READ_MSR - label::X86_VCPU_SET_TCB + 1)
+            label::X86_VCPU_SET_TCB + random.below(label::X86_VCPU_WRITE_XCR0 - label::X86_VCPU_SET_TCB + 1)
         } else {
             random.below(label::X86_EPTPT_UNMAP + 8)
         };

@@ -4,6 +4,7 @@ mod access;
 mod approved;
 mod authority;
 mod counting;
+mod ept;
 mod fuzz;
 mod isolation;
 mod mends;
@@ -11,6 +12,7 @@ mod modes;
 mod numbers;
 mod pmi;
 mod replies;
+mod state;
 
 use crate::guest;
 use crate::root::Root;
@@ -53,6 +55,18 @@ const TESTS: &[(&str, Test)] = &[
     ("a reply lets the most urgent thread run", replies::order),
     ("a page is not mapped into no EPT", mends::map_without_ept),
     ("a deleted VCPU leaves nothing", mends::deleted),
+    ("SYSCALL is each guest's own", state::syscall),
+    ("FS, GS and KERNEL_GS bases are each guest's own", state::bases),
+    ("a base that is not canonical faults in the guest", state::bad_base),
+    ("CR2 and debug registers are each guest's own", state::cr2_and_debug),
+    ("AVX state is each guest's own", state::avx),
+    ("XCR0 is the host's after an entry that fails", state::xcr0_after_failure),
+    ("TSC_AUX is each guest's own", state::tsc_aux),
+    ("PAT is each guest's own", state::pat),
+    ("CR4 bits whose registers nothing switches stay clear", state::cr4),
+    ("wrong MSRs and XCR0 values are refused", state::refusals),
+    ("2 MiB pages of an EPT", ept::large_page),
+    ("guest-physical addresses above 48 bits are refused", ept::too_high),
     ("direct access does not exit and counts exactly", access::direct),
     ("closed access exits", access::closed),
     ("raw access does not exit", access::raw),
@@ -79,8 +93,10 @@ const TESTS: &[(&str, Test)] = &[
     ("random invocations", fuzz::random),
 ];
 
-/// For debugging: built with this in the environment, only tests whose names contain it run.
-const ONLY: Option<&str> = option_env!("KERNEL_TESTS_ONLY");
+/// Only tests whose names contain this run: the figures, which a benchmark wants alone; for debugging, what is in the
+/// environment of the build.
+const ONLY: Option<&str> =
+    if cfg!(kernel_figures) { Some("figures") } else { option_env!("KERNEL_TESTS_ONLY") };
 
 /// Runs every test.
 pub fn all(root: &mut Root) {
