@@ -69,9 +69,11 @@ impl vmm_core::Vcpu for MicrokitVcpu {
     }
 
     fn set(&mut self, register: Switched, value: u64) -> bool {
-        // This kernel switches none.
-        let _ = (register, value);
-        false
+        match register {
+            Switched::Xcr0 => VCPU.write_xcr0(value),
+            msr => VCPU.write_msr(msr as u32, value),
+        }
+        .is_ok()
     }
 
     fn now(&self) -> u64 {
