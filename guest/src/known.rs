@@ -98,7 +98,7 @@ const EMPTY: Workload = Workload {
 };
 
 /// The workloads.
-pub const WORKLOADS: [Workload; 5] = [
+pub const WORKLOADS: [Workload; 6] = [
     EMPTY,
     Workload {
         // Each iteration exits: the monitor completes the CPUID.
@@ -110,8 +110,19 @@ pub const WORKLOADS: [Workload; 5] = [
         ..EMPTY
     },
     Workload {
-        // Each iteration is a control trap: the last event selector is written while all others count.
+        // Each iteration is a control trap: the last event selector gets a value that it has not had, while all others
+        // count.
         name: "control",
+        run: measured!("2: mov ecx, 0x18d", "mov eax, r8d", "xor edx, edx", "wrmsr", "dec r8", "jnz 2b"),
+        iterations: 200,
+        instructions: 6,
+        exits: 1,
+        clears_last: true,
+        ..EMPTY
+    },
+    Workload {
+        // The same with a value that is approved after the first time: the kernel completes the write.
+        name: "approved",
         run: measured!("2: mov ecx, 0x18d", "xor eax, eax", "xor edx, edx", "wrmsr", "dec r8", "jnz 2b"),
         iterations: 200,
         instructions: 6,
@@ -229,7 +240,7 @@ pub const INTERRUPTED: Workload = Workload {
     name: "interrupts",
     run: measured!(
         "2: mov ecx, 0x18d",
-        "xor eax, eax",
+        "mov eax, r8d",
         "xor edx, edx",
         "wrmsr",
         "xor eax, eax",

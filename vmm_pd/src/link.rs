@@ -18,10 +18,11 @@ impl PmuLink for PolicyDomain {
             registers.iter_mut().zip(words).for_each(|(register, word)| *register = *word);
         });
         let reply = CHANNEL.pp_call(MessageInfo::new(request.label(), words.len()));
-        (reply.label() != GONE_LABEL).then(|| {
-            with_msg_regs(|registers| {
-                Message::received(reply.label(), registers.get(..reply.count()).unwrap_or(registers))
-            })
-        })
+        if reply.label() == GONE_LABEL {
+            return None;
+        }
+        Some(with_msg_regs(|registers| {
+            Message::received(reply.label(), registers.get(..reply.count()).unwrap_or(registers))
+        }))
     }
 }

@@ -15,7 +15,9 @@
 //!    word: there the VMM sends [`Request::Account`] before it enters a guest that counts.
 //! 3. When [`Configuration::report_overflow`] is set, each PMI goes to [`Request::Overflow`] first.
 //! 4. A snapshot travels in [`Chunk`]s: [`Request::Save`] of chunk 0 takes it, the others follow in order;
-//!    [`Request::Restore`] of the last chunk applies it whole or not at all.
+//!    [`Request::Restore`] of the last chunk applies it whole or not at all. It holds no PMI: one that VMEnter has reported,
+//!    or that [`OverflowDecision::Delay`] put off, is the VMM's to carry over, and one that the kernel still has is
+//!    reported by the next VMEnter, before which no snapshot is to be taken.
 #![no_std]
 #![forbid(unsafe_code)]
 
