@@ -11,6 +11,7 @@ mod domain;
 mod filter;
 mod geometry;
 mod manager;
+mod msr_port;
 mod oracle;
 mod pmi;
 mod policy_binary;
