@@ -14,9 +14,9 @@ pub mod system_tests;
 
 pub use boot::ran_to_end;
 
-use crate::kernel::KernelConfig;
 use crate::machine::iso;
 use crate::process::{Failure, Outcome};
+use crate::sdk;
 use crate::workspace::{output, root};
 use freestanding::Build;
 use kernel::Config;
@@ -26,13 +26,12 @@ use std::path::{Path, PathBuf};
 /// What `cargo xtask image` takes.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Which kernel
-    #[arg(long, value_enum, default_value = "debug")]
-    config: KernelConfig,
+    #[command(flatten)]
+    kernel: sdk::Choice,
     /// The system description [default: system.xml of the workspace]
     #[arg(long, value_name = "FILE.xml")]
     system: Option<PathBuf>,
-    /// The folder for the results [default: image/debug or image/release in the target folder]
+    /// The folder for the results [default: in the target folder, image/ and the kernel's name]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// A folder with files that the description names by prefill_path, or with programs (may be repeated)
@@ -79,23 +78,22 @@ pub struct Image {
 
 /// Builds an image and says where it is.
 pub fn image(arguments: &Arguments) -> Outcome {
-    let config: Config = arguments.config.into();
+    let kernel = arguments.kernel.kernel(Config::Debug)?;
     let default_system = root().join("system.xml");
     let system = arguments.system.as_ref().unwrap_or(&default_system);
     let out = match &arguments.out {
         Some(out) => out.clone(),
-        None => output("image")?.join(config.name()),
+        None => output("image")?.join(kernel.name()),
     };
-    let mut request = Request::new(config, system, &out);
-    request.search.clone_from(&arguments.search);
+    let mut search = arguments.search.clone();
     if arguments.system.is_none() {
         // After the caller's own, which may replace one of them.
         let inputs = output("image/inputs")?;
         crate::run::default_inputs(&inputs)?;
-        request.search.push(inputs);
+        search.push(inputs);
     }
-    request.capdl = arguments.capdl.as_deref();
-    let image = build(&request)?;
+    let image = kernel.build(system, &out, search, arguments.capdl.as_deref())?;
+    kernel.note().into_iter().for_each(|note| println!("{note}"));
     println!("kernel: {}", image.kernel.display());
     println!("module: {}", image.module.display());
     println!("CD:     {}", image.iso.display());
@@ -168,7 +166,7 @@ fn build_programs(config: Config, named: &[PathBuf], folder: &Path) -> Outcome {
 }
 
 /// Writes the file unless it has these bytes; whether it was written.
-fn update(file: &Path, bytes: &[u8]) -> Outcome<bool> {
+pub fn update(file: &Path, bytes: &[u8]) -> Outcome<bool> {
     if fs::read(file).is_ok_and(|old| old == bytes) {
         return Ok(false);
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask`: builds, runs and tests the project. Exit codes: 0 success, 1 a check or test failed,
 //! 2 wrong use or a missing tool, 3 the guest failed.
 
+mod bench;
 mod check;
 mod doctor;
 mod image;
@@ -10,6 +11,7 @@ mod machine;
 mod policy;
 mod process;
 mod run;
+mod sdk;
 mod setup;
 mod spec;
 mod test;
@@ -41,6 +43,8 @@ enum Command {
     Kernel(kernel::Arguments),
     /// Run a guest on seL4 with the PMU mediated, and show what came of it
     Run(run::Arguments),
+    /// Measure what profiling costs a guest in every mode, beside KVM's published figures
+    Bench(bench::Arguments),
     /// Build a bootable image from a system description
     Image(image::Arguments),
     /// Check or compile a policy file
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Command::Check => check::check(),
         Command::Kernel(arguments) => setup::setup().and_then(|()| kernel::kernel(&arguments)),
         Command::Run(arguments) => setup::setup().and_then(|()| run::run(&arguments)),
+        Command::Bench(arguments) => bench::bench(&arguments),
         Command::Image(arguments) => setup::setup().and_then(|()| image::image(&arguments)),
         Command::Fuzz(arguments) => policy::fuzz(&arguments),
         Command::Policy(command) => policy::policy(&command),

@@ -7,6 +7,7 @@ pub mod replay;
 pub mod report;
 mod show;
 pub mod tests_of_guests;
+pub mod tests_of_kernels;
 
 use crate::machine::{Ended, Finished, bochs, kvm};
 use crate::policy;

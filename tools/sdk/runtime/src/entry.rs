@@ -20,6 +20,23 @@ impl<const N: usize> Stack<N> {
     }
 }
 
+/// For which configuration of the SDK the program is: `cargo xtask image --sdk` looks for it.
+#[doc(hidden)]
+pub struct Mark(#[allow(dead_code, reason = "read in the finished file")] [u8; 39]);
+
+sel4::sel4_cfg_if! {
+    if #[sel4_cfg(KERNEL_X86_DANGEROUS_MSR)] {
+        #[doc(hidden)]
+        pub static MARK: Mark = Mark(*b"microkit-sdk-configuration=benchmark\0\0\0");
+    } else if #[sel4_cfg(DEBUG_BUILD)] {
+        #[doc(hidden)]
+        pub static MARK: Mark = Mark(*b"microkit-sdk-configuration=debug\0\0\0\0\0\0\0");
+    } else {
+        #[doc(hidden)]
+        pub static MARK: Mark = Mark(*b"microkit-sdk-configuration=release\0\0\0\0\0");
+    }
+}
+
 /// What `#[protection_domain]` expands to, instead of upstream's macro of this name: the ELF file's entry point.
 #[doc(hidden)]
 #[macro_export]
@@ -49,9 +66,12 @@ macro_rules! declare_protection_domain {
             extern "C" fn _start() -> ! {
                 ::core::arch::naked_asm!(
                     "xor ebp, ebp",
+                    // Keeps the mark in the file.
+                    "lea rax, [rip + {mark}]",
                     $set_stack,
                     "jmp {entry}",
                     $($operands)*
+                    mark = sym $crate::_sdk::MARK,
                     entry = sym __sel4_runtime_common__call_rust_entrypoint,
                 )
             }

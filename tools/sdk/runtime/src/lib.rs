@@ -22,7 +22,7 @@ pub const GONE_LABEL: MessageLabel = MessageLabel::MAX;
 
 #[doc(hidden)]
 pub mod _sdk {
-    pub use crate::entry::Stack;
+    pub use crate::entry::{MARK, Stack};
     pub use crate::printing::print;
 }
 

@@ -89,6 +89,11 @@ const REGISTERS: usize = 10;
 /// What the message-info register holds after an exit.
 const EXITED: u64 = 1;
 
+/// MSRs of SYSCALL (SDM volume 3A, 5.8.8).
+const STAR: u32 = 0xC000_0081;
+const LSTAR: u32 = 0xC000_0082;
+const FMASK: u32 = 0xC000_0084;
+
 /// Runs the guest of the calling thread's VCPU. The message registers are overwritten. This kernel does not account for
 /// completed instructions: that is the VMM's (`vmm_core::stock`), which passes [`Completed::Nothing`].
 pub fn enter(state: &mut EntryState, _: Completed) -> Return {
@@ -150,6 +155,30 @@ impl Vcpu {
             ipc.inner_mut().seL4_X86_VCPU_WriteVMCS(self.slot(), field.into(), value)
         });
         checked(found.error, found.written)
+    }
+
+    /// Writes IA32_STAR, IA32_LSTAR or IA32_FMASK of the guest. Refused are other MSRs, which this kernel does not switch,
+    /// and values that the processor would refuse: this kernel loads them unchecked.
+    pub fn write_msr(&self, msr: u32, value: u64) -> Result<(), Error> {
+        // SDM volume 3A, 5.8.8: the address is canonical, and bits 63:32 of the mask are reserved.
+        let canonical = (value << 16).cast_signed() >> 16 == value.cast_signed();
+        let takes = match msr {
+            STAR => true,
+            LSTAR => canonical,
+            FMASK => value >> 32 == 0,
+            _ => false,
+        };
+        if !takes {
+            return Err(Error::InvalidArgument);
+        }
+        let found =
+            with_ipc_buffer_mut(|ipc| ipc.inner_mut().seL4_X86_VCPU_WriteMSR(self.slot(), msr.into(), value));
+        checked(found.error, ())
+    }
+
+    /// Refused: this kernel does not switch XCR0.
+    pub fn write_xcr0(&self, _: u64) -> Result<(), Error> {
+        Err(Error::InvalidArgument)
     }
 
     /// Sets the guest's general registers.

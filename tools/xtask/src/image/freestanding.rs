@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The target of the prebuilt `core` that freestanding programs use.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// A way to build programs: all that are built in one way share their dependencies' objects.
 #[derive(Debug, Clone)]
@@ -35,6 +35,12 @@ impl Build {
         }
     }
 
+    /// Protection domains for the kernel of the Microkit SDK. Upstream's runtime needs the panic strategy here: a
+    /// profile's is not seen by its dependency on an unwinder.
+    pub fn for_sdk() -> Self {
+        Build { name: "sdk", image_base: USER_LEVEL_BASE, flags: vec!["-Cpanic=abort".to_owned()] }
+    }
+
     /// Builds binaries of the workspace by their names and returns their ELF files in the same order.
     ///
     /// # Errors
@@ -54,7 +60,8 @@ impl Build {
         Ok(names.iter().map(|name| folder.join(TARGET).join("release").join(name)).collect())
     }
 
-    fn rustflags(&self) -> Vec<String> {
+    /// The compiler's arguments.
+    pub fn rustflags(&self) -> Vec<String> {
         let base = format!("-Clink-arg=-Wl,--image-base={:#x}", self.image_base);
         LINK.iter().map(|&flag| flag.to_owned()).chain([base]).chain(self.flags.iter().cloned()).collect()
     }

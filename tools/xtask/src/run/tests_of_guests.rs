@@ -17,8 +17,8 @@ use std::time::Duration;
 /// Bochs needs about 15 s for a guest; a machine with much else to do needs longer.
 const LIMIT: Duration = Duration::from_secs(180);
 /// What the VMMs of tests/system/two_vms put before their lines.
-const COUNT: &str = "count | ";
-const NEIGHBOUR: &str = "neighbour | ";
+pub(super) const COUNT: &str = "count | ";
+pub(super) const NEIGHBOUR: &str = "neighbour | ";
 
 /// A run of a guest with the default policy, and what its report must say besides its verdict.
 struct Expectation {
@@ -181,7 +181,7 @@ fn put_guest(name: &str, to: &Path) -> Outcome {
 }
 
 /// The lines of one VMM.
-fn lines_of(finished: &Finished, mark: &str) -> String {
+pub(super) fn lines_of(finished: &Finished, mark: &str) -> String {
     finished
         .serial
         .lines()
@@ -190,7 +190,7 @@ fn lines_of(finished: &Finished, mark: &str) -> String {
 }
 
 /// Builds the image of a system whose prefill files are in `folder`, and runs it to the line `last`.
-fn boot(system: &Path, policy: &Path, folder: &Path, skid: u32, last: &str) -> Outcome<Finished> {
+pub(super) fn boot(system: &Path, policy: &Path, folder: &Path, skid: u32, last: &str) -> Outcome<Finished> {
     let image = prepare(system, policy, folder)?;
     let mut machine = image.in_bochs(&folder.join("bochs"));
     machine.pmu = Some(bochs::Pmu { skid, costs: None });
@@ -212,7 +212,7 @@ fn prepare(system: &Path, policy: &Path, folder: &Path) -> Outcome<Image> {
     image::build(&request)
 }
 
-fn report(log: &str, guest: &str, finished: &Finished) -> Outcome<Report> {
+pub(super) fn report(log: &str, guest: &str, finished: &Finished) -> Outcome<Report> {
     let lines: Vec<Line<'_>> = log.lines().filter_map(Line::parse).collect();
     Report::from_lines(&lines, "bochs".to_owned(), "release".to_owned(), guest.to_owned())
         .ok_or_else(|| Failure::Check(format!("the VMM of {guest} has not reported; {}", finished.summary())))

@@ -1,4 +1,5 @@
-//! Mutants of pmu_core: each breaks one rule, and the conformance tests must notice it.
+//! Mutants of pmu_core: each breaks one rule, and the conformance tests must notice it. Every rule about the values that a
+//! guest may write and read has at least one.
 
 use crate::process::{Failure, Outcome, run_logged};
 use crate::workspace::{output, root};
@@ -20,12 +21,48 @@ const MUTANTS: &[Mutant] = &[
     // FIXED_CTR_CTRL, the global registers.
     ("arch.rs", "ALLOWED: u64 = OS | USR | PMI", "ALLOWED: u64 = OS | USR | PMI | ANY_THREAD"),
     ("arch.rs", "ALLOWED: u64 = OS | USR | PMI", "ALLOWED: u64 = OS | USR"),
+    ("validity.rs", "spread(fixed, fixed_control::ALLOWED)", "spread(fixed | 0xF, fixed_control::ALLOWED)"),
+    ("validity.rs", "width_mask(general) | fixed", "0xFF | width_mask(general) | fixed"),
+    ("vpmu/access.rs", "check(value, geometry.counter_bits())?;", ""),
+    ("geometry.rs", "counter_bits(self.general as u32, 0)", "counter_bits(0 * self.general as u32, 0)"),
     ("validity.rs", "| fixed << global::FIXED_SHIFT", "| 0xF << global::FIXED_SHIFT | fixed"),
     ("validity.rs", "counters | global::CONDITION_CHANGED", "counters | 1 << 62 | global::CONDITION_CHANGED"),
     ("validity.rs", "counters | global::CONDITION_CHANGED", "counters"),
+    ("validity.rs", "counters | global::CONDITION_CHANGED", "counters | 1 << 55 | global::CONDITION_CHANGED"),
+    (
+        "vpmu/access.rs",
+        "Register::StatusReset | Register::StatusSet => 0",
+        "Register::StatusReset | Register::StatusSet => 1",
+    ),
+    // Registers that cannot be written.
+    (
+        "vpmu/access.rs",
+        "            None => Ok(Written::Data),",
+        "            None | Some(Register::GlobalStatus) => Ok(Written::Data),",
+    ),
+    (
+        "vpmu/access.rs",
+        "            None => Ok(Written::Data),",
+        "            None | Some(Register::InUse) => Ok(Written::Data),",
+    ),
+    (
+        "vpmu/access.rs",
+        "            None => Ok(Written::Data),",
+        "            None | Some(Register::Capabilities) => Ok(Written::Data),",
+    ),
+    (
+        "geometry.rs",
+        "if self.full_width_writes { capabilities::FW_WRITES } else { 0 }",
+        "capabilities::FW_WRITES",
+    ),
     // Counters.
     ("validity.rs", "sign.wrapping_neg() << 32", "0 * sign"),
     ("validity.rs", "let low = value & 0xFFFF_FFFF", "let low = value"),
+    (
+        "validity.rs",
+        "(low | sign.wrapping_neg() << 32) & width_mask",
+        "{ let _ = width_mask; low | sign.wrapping_neg() << 32 }",
+    ),
     ("vpmu/access.rs", "check(value, geometry.width_mask())?;", ""),
     ("vpmu/access.rs", "value & geometry.fixed_width_mask())?", "value)?"),
     // Effect of the global registers.
@@ -36,6 +73,29 @@ const MUTANTS: &[Mutant] = &[
     ("shadow.rs", "(guest >> 6) as usize", "(guest >> 7) as usize"),
     ("shadow.rs", "guest & permitted_fields", "guest"),
     ("vpmu/context.rs", "self.filter = filter;\n", ""),
+    // Approved pairs.
+    (
+        "vpmu/context.rs",
+        "self.refresh(port, true).inspect_err(|_| self.stop(port))?;\n        self.filter",
+        "self.filter",
+    ),
+    (
+        "vpmu/context.rs",
+        "self.refresh(port, true).inspect_err(|_| self.stop(port))?;\n        self.filter",
+        "self.refresh(port, false).inspect_err(|_| self.stop(port))?;\n        self.filter",
+    ),
+    (
+        "vpmu/context.rs",
+        "self.refresh(port, true).inspect_err(|_| self.stop(port))?;\n        self.load",
+        "self.load",
+    ),
+    ("vpmu/context.rs", "self.refresh(port, false)?;\n        let mut registers", "let mut registers"),
+    ("vpmu/access.rs", " | Register::InUse) {\n            self.refresh", ") {\n            self.refresh"),
+    (
+        "vpmu/access.rs",
+        "Approval::Add { msr, guest, hardware }",
+        "Approval::Add { msr, guest, hardware: guest | hardware }",
+    ),
     // RDPMC and the register map.
     (
         "vpmu/access.rs",
@@ -44,6 +104,8 @@ const MUTANTS: &[Mutant] = &[
     ),
     ("vpmu/access.rs", "&& protection_enabled ||", "||"),
     ("arch.rs", "FIXED: u32 = 0x4000", "FIXED: u32 = 0x2000"),
+    ("vpmu/access.rs", "msr.wrapping_sub(IA32_PMC0) < 2 ||", "msr.wrapping_sub(IA32_PMC0) < 3 ||"),
+    ("vpmu/access.rs", "self.geometry.version() == 0 && is_p6_register(msr)", "is_p6_register(msr)"),
     ("arch.rs", "STATUS_SET_VERSION: u8 = 4", "STATUS_SET_VERSION: u8 = 3"),
     ("arch.rs", "GLOBAL_VERSION: u8 = 2", "GLOBAL_VERSION: u8 = 3"),
     ("registers.rs", "self.0 & selector::EVENT_SELECT != 0", "self.0 & selector::ENABLE != 0"),
@@ -53,7 +115,8 @@ const MUTANTS: &[Mutant] = &[
         "value & !mask == 0\n    });\n    let fixed_counters",
         "true || value & !mask == 0\n    });\n    let fixed_counters",
     ),
-    ("snapshot.rs", "registers.status & !geometry.counter_bits() == 0", "true"),
+    ("snapshot.rs", "registers.global_control | registers.status) &", "registers.global_control) &"),
+    ("snapshot.rs", " && registers.status == 0", ""),
 ];
 
 /// Copies a folder of sources.
@@ -98,10 +161,11 @@ fn build(folder: &Path, log: &Path) -> Outcome {
 /// The name of the first layer that notices, if one does.
 fn noticed(folder: &Path, oracle: &Path) -> Outcome<Option<&'static str>> {
     let program = folder.join("target/debug/conformance");
-    let layers: [(&str, &[&str], bool); 3] = [
+    let layers: [(&str, &[&str], bool); 4] = [
         ("lockstep", &["lockstep", "--depth", "2"], false),
         ("fixpoint", &["fixpoint"], false),
         ("traces", &["traces", "--steps", "1500"], true),
+        ("approvals", &["approvals", "--depth", "4"], false),
     ];
     for (name, arguments, needs_oracle) in layers {
         let mut command = Command::new(&program);
