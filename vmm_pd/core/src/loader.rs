@@ -1,8 +1,10 @@
 //! A guest's file into its memory: one loader, for the monitor when it starts and for the host before anything boots.
 //! It is total: whatever the bytes are, it loads them or says in one sentence why not, and then memory is unchanged.
 
+mod acpi;
 pub mod container;
 pub mod elf;
+pub mod linux;
 pub mod multiboot;
 mod ram;
 #[cfg(test)]
@@ -10,6 +12,7 @@ mod tests;
 
 pub use self::elf::ElfError;
 pub use container::Container;
+pub use linux::LinuxError;
 pub use ram::{LEAST_MEMORY, Ram};
 
 use crate::arch::PAGE;
@@ -17,6 +20,7 @@ use crate::boot::{self, Start};
 use ::elf::file::Class;
 use core::fmt;
 use core::ops::Range;
+use linux::BzImage;
 use multiboot::{Header, HeaderError};
 
 /// The longest command line in bytes.
@@ -36,6 +40,8 @@ pub enum LoadError {
     Elf(ElfError),
     /// The Multiboot header asks for what there is not.
     Multiboot(HeaderError),
+    /// A Linux kernel that cannot be loaded.
+    Linux(LinuxError),
     /// A 32-bit ELF file without a Multiboot header.
     NoMultibootHeader,
     /// A plain 64-bit ELF file finds no command line.
@@ -70,6 +76,12 @@ impl From<HeaderError> for LoadError {
     }
 }
 
+impl From<LinuxError> for LoadError {
+    fn from(error: LinuxError) -> Self {
+        Self::Linux(error)
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -79,6 +91,7 @@ impl fmt::Display for LoadError {
             }
             Self::Elf(error) => error.fmt(f),
             Self::Multiboot(error) => error.fmt(f),
+            Self::Linux(error) => error.fmt(f),
             Self::NoMultibootHeader => {
                 write!(
                     f,
@@ -117,6 +130,11 @@ pub fn load(image: &[u8], memory: &mut [u8]) -> Result<Start, LoadError> {
         length if length > LONGEST_COMMAND_LINE => return Err(LoadError::CommandLine { length }),
         _ if command_line.contains(&0) => return Err(LoadError::CommandLineZero),
         _ => {}
+    }
+    if let Some(linux) = BzImage::find(kernel) {
+        let start = linux.load(memory, ram, command_line, initrd)?;
+        boot::write_tables(memory);
+        return Ok(start);
     }
     let header = Header::find(kernel)?;
     let program = elf::Program::parse(kernel, ram)?;

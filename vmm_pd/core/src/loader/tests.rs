@@ -206,3 +206,93 @@ fn every_changed_byte_gives_an_answer() {
         }
     }
 }
+
+/// A bzImage whose protected-mode kernel is these bytes, with a header as Linux 6.1 has it.
+fn bzimage(kernel: &[u8]) -> Vec<u8> {
+    let mut file = vec![0; 1024];
+    let paragraphs = u32::try_from(kernel.len().div_ceil(16)).expect("small");
+    file[0x1f1] = 1;
+    file[0x1f4..0x1f8].copy_from_slice(&paragraphs.to_le_bytes());
+    file[0x1fe..0x208].copy_from_slice(&[0x55, 0xaa, 0xeb, 0x6a, b'H', b'd', b'r', b'S', 0x0f, 0x02]);
+    file[0x211] = 1;
+    file[0x22c..0x230].copy_from_slice(&0x7fff_ffff_u32.to_le_bytes());
+    file[0x236] = 1;
+    file[0x238..0x23c].copy_from_slice(&2047_u32.to_le_bytes());
+    file[0x258..0x25c].copy_from_slice(&0x100_0000_u32.to_le_bytes());
+    file[0x260..0x264].copy_from_slice(&0x200_0000_u32.to_le_bytes());
+    file.extend(kernel);
+    file
+}
+
+fn linux(
+    kernel: &[u8],
+    command_line: &[u8],
+    initrd: &[u8],
+    size: usize,
+) -> Result<(Start, Vec<u8>), LoadError> {
+    let mut memory = vec![0; size];
+    let image = file(&Container { kernel, command_line, initrd });
+    let result = load(&image, &mut memory);
+    assert!(result.is_ok() || memory == vec![0; size], "memory changed by a refused image");
+    result.map(|start| (start, memory))
+}
+
+const LINUX_MEMORY: usize = 128 << 20;
+
+/// The Linux/x86 Boot Protocol, "64-bit Boot Protocol".
+#[test]
+fn linux_is_entered_at_its_64_bit_entry_with_its_parameters() {
+    let kernel = vec![0x90; 0x1000];
+    let (start, memory) =
+        linux(&bzimage(&kernel), b"console=ttyS0 x=\"a b\"", b"initrd!", LINUX_MEMORY).expect("loads");
+    assert_eq!((start.mode, start.rip), (Mode::Long, 0x100_0200));
+    let parameters = u32::try_from(start.registers.get(Gpr::Rsi)).expect("low");
+    assert_eq!(memory[0x100_0000..0x100_1000], kernel);
+    let at = |offset| word(&memory, parameters + offset);
+    assert_eq!(at(0x202), u32::from_le_bytes(*b"HdrS"));
+    assert_eq!(memory[parameters as usize + 0x210], 0xff, "the loader's type");
+    let command_line = at(0x228) as usize;
+    assert!(memory[command_line..].starts_with(b"console=ttyS0 x=\"a b\"\0"));
+    let (initrd, size) = (at(0x218) as usize, at(0x21c) as usize);
+    assert_eq!(&memory[initrd..initrd + size], b"initrd!");
+    assert!(initrd >= 0x100_0000 + 0x200_0000, "the initrd is above what the kernel unpacks into");
+    // The memory map: 640 KiB, reserved to 1 MiB, the rest.
+    assert_eq!(memory[parameters as usize + 0x1e8], 3);
+    let entry = |i: u32| [0, 8, 16].map(|offset| at(0x2d0 + 20 * i + offset));
+    assert_eq!(entry(0), [0, 0xa_0000, 1]);
+    assert_eq!(entry(1), [0xa_0000, 0x6_0000, 2]);
+    assert_eq!(entry(2), [0x10_0000, 0x7f0_0000, 1]);
+    assert_eq!(word(&memory, at(0x70)), u32::from_le_bytes(*b"RSD "));
+}
+
+#[test]
+fn a_linux_kernel_that_cannot_be_started_is_refused() {
+    let good = bzimage(&vec![0x90; 0x1000]);
+    let changed = |at: usize, byte: u8| {
+        let mut file = good.clone();
+        file[at] = byte;
+        linux(&file, b"", b"", LINUX_MEMORY).map(drop)
+    };
+    assert_eq!(changed(0x236, 0), Err(LinuxError::No64BitEntry.into()), "no 64-bit entry");
+    assert_eq!(changed(0x206, 0x0b), Err(LinuxError::No64BitEntry.into()), "version 2.11 has no such flag");
+    assert_eq!(changed(0x211, 0), Err(LinuxError::Low.into()));
+    assert_eq!(changed(0x1f5, 0x10), Err(LinuxError::Truncated.into()));
+    assert_eq!(changed(0x1f1, 200), Err(LinuxError::Truncated.into()));
+    assert_eq!(changed(0x263, 0x10), Err(LinuxError::DoesNotFit { end: 0x1100_0000 }.into()));
+    assert_eq!(changed(0x25b, 0xff), Err(LinuxError::DoesNotFit { end: 0x1_0100_0000 }.into()));
+    let cut = linux(&good[..good.len() - 0x800], b"", b"", LINUX_MEMORY);
+    assert_eq!(cut.map(drop), Err(LinuxError::Truncated.into()));
+    let small = linux(&good, b"", b"", LINUX_MEMORY - (2 << 20));
+    assert_eq!(small.map(drop), Err(LinuxError::Memory { size: 126 << 20 }.into()));
+    let initrd = vec![0; 90 << 20];
+    let large = linux(&good, b"", &initrd, LINUX_MEMORY);
+    assert_eq!(large.map(drop), Err(LoadError::Initrd { size: 90 << 20, free: 80 << 20 }));
+    let mut short = good.clone();
+    short[0x238..0x23c].copy_from_slice(&8_u32.to_le_bytes());
+    assert_eq!(
+        linux(&short, b"nine byte", b"", LINUX_MEMORY).map(drop),
+        Err(LinuxError::CommandLine { longest: 8 }.into())
+    );
+    // Not a bzImage at all: the magic is missing.
+    assert!(matches!(changed(0x202, b'X'), Err(LoadError::Elf(_))));
+}
