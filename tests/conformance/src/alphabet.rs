@@ -1,7 +1,7 @@
 //! Systems and operations chosen for their boundaries.
 
 use crate::filter::EventFilter;
-use crate::registers::{Geometry, Op};
+use crate::registers::{FIXED, GENERAL, Geometry, Op, Registers};
 use crate::system::{System, VmConfig};
 use pmu_api::Mode;
 use std::rc::Rc;
@@ -132,6 +132,29 @@ pub fn operations() -> Vec<Op> {
         Op::Write(0x38E, 0),
         Op::Write(0x392, 0),
         Op::Write(0x345, 0),
+    ]
+}
+
+/// Operations around approved pairs: accesses that the kernel may carry out, and what must stop it from that.
+pub fn approvals() -> Vec<Op> {
+    let registers = Registers { selectors: [ENABLED | 0x3C, 0, 0, 0, 0, 0, 0, 0], ..Registers::default() };
+    vec![
+        Op::GuestWrite(0x186, ENABLED | INT | 0xC0),
+        Op::GuestWrite(0x186, ENABLED | 0x3C),
+        Op::GuestWrite(0x186, 0),
+        Op::GuestRead(0x186),
+        Op::GuestWrite(0x187, ENABLED | INT | 0xC0),
+        Op::GuestWrite(0x38D, 0xB),
+        Op::GuestWrite(0x38D, 0),
+        Op::GuestWrite(0x38F, 1 << 32 | 3),
+        Op::Count([u64::MAX >> 16; GENERAL], [u64::MAX >> 16; FIXED]),
+        Op::GuestWrite(0x186, ENABLED | 1 << 21 | 0xC0),
+        Op::Filter(1),
+        Op::Filter(4),
+        Op::Read(0x392),
+        Op::Save,
+        Op::Restore(registers),
+        Op::Open,
     ]
 }
 

@@ -4,6 +4,7 @@ use crate::oracle::{Verdict, replay};
 use crate::registers::{Op, Registers};
 use crate::system::System;
 use crate::trace::{Player, Trace};
+use pmu_core::approved::PAIRS;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -129,6 +130,22 @@ pub fn script<'a>(system: &'a System, player: &mut impl Player) -> Trace<'a> {
         Op::Filter(1),
         Op::Filter(3),
         Op::Open,
+    ] {
+        step(op);
+    }
+    // One value more than the kernel's table has room for: the oldest pair goes, and the next oldest is there.
+    let value = |i: u64| COUNTING | i << 24 | 0xC0;
+    for i in 0..=PAIRS as u64 {
+        step(Op::Write(0x186, value(i)));
+    }
+    for op in [
+        Op::GuestWrite(0x186, value(1)),
+        Op::GuestRead(0x186),
+        Op::GuestWrite(0x187, value(0)),
+        Op::GuestRead(0x38D),
+        Op::GuestWrite(0x4C2, (1 << 48) - 1),
+        Op::GuestWrite(0x187, value(0)),
+        Op::GuestWrite(0x187, 1 << 21),
     ] {
         step(op);
     }

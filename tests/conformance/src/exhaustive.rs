@@ -4,9 +4,10 @@ use crate::filter::EventFilter;
 use crate::hardware::{Context, SharedContext};
 use crate::reference::Reference;
 use crate::registers::{Answer, Op, Registers};
-use crate::subject::{answer_by, counted};
+use crate::subject::{answer_by, counted, guest};
 use crate::system::{System, cells};
 use crate::trace::Trace;
+use pmu_api::Request;
 use pmu_core::policy::Policy;
 use pmu_core::shadow::TABLE_WORDS;
 use pmu_core::{Filter, RegionCells, Vm};
@@ -57,8 +58,15 @@ impl Bench {
                     Err(_) => Answer::Refused,
                 },
                 Op::Count(general, fixed) => counted(&context, &general, &fixed),
+                Op::GuestRead(_) | Op::GuestWrite(..) => {
+                    guest(&context, op, |op| answer_by(|request| vm.step(request, 0), &geometry, op)).0
+                }
                 _ => answer_by(|request| vm.step(request, 0), &geometry, op),
             };
+        }
+        // The domain does not know what the kernel carried out before it reads a control register.
+        if path.iter().any(|op| matches!(op, Op::GuestWrite(..))) {
+            let _ = vm.step(&Request::Read { msr: 0x186 }, 0);
         }
         let vpmu = vm.vpmu().unwrap_or_else(|reason| panic!("no vPMU: {reason:?}"));
         let selectors = vpmu.selectors().map(|selector| selector.0);

@@ -1,7 +1,8 @@
 //! The PMU context that the kernel holds for a VCPU, and the hardware that counts in it.
 
-use crate::registers::{FIXED, GENERAL, Geometry, Registers};
-use pmu_core::{KernelMode, PmuPort, PortError, RawGeometry};
+use crate::registers::{FIXED, GENERAL, Geometry, Registers, credit, fixed_credit};
+use pmu_core::approved::Approved;
+use pmu_core::{Approval, GuestControl, KernelMode, PmuPort, PortError, RawGeometry};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -16,12 +17,40 @@ pub struct Context {
     pub registers: Registers,
     /// Whether anything counts at all.
     pub counting: bool,
+    approved: Approved,
+    /// The approved pairs as the specification has them: the newest first.
+    table: Vec<Pair>,
+    /// What was recorded since it was last asked for.
+    recorded: Vec<Recorded>,
+}
+
+/// A control register, a guest's value, and the hardware's.
+type Pair = (u32, u64, u64);
+
+/// A pair that the kernel has recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The control register.
+    pub msr: u32,
+    /// The guest's value.
+    pub guest: u64,
+    /// The hardware's.
+    pub hardware: u64,
+    /// The entry that it took the place of, counted from the newest; as many as there are for none.
+    pub dropped: usize,
 }
 
 impl Context {
     /// An empty context of hardware with this geometry.
     pub fn new(geometry: Geometry) -> Self {
-        Self { geometry, registers: Registers::default(), counting: false }
+        Self {
+            geometry,
+            registers: Registers::default(),
+            counting: false,
+            approved: Approved::default(),
+            table: Vec::new(),
+            recorded: Vec::new(),
+        }
     }
 
     /// The hardware counts; whether a counter that may interrupt overflowed (SDM 20.2.1, 20.2.2).
@@ -50,6 +79,45 @@ impl Context {
             }
         }
         pmi
+    }
+
+    /// One instruction is completed for the guest; whether that made a counter overflow that may interrupt.
+    pub fn complete(&mut self) -> bool {
+        let Registers { selectors, fixed_control, .. } = self.registers;
+        self.count(&selectors.map(credit), &fixed_credit(fixed_control))
+    }
+
+    /// The guest's WRMSR, if the kernel may carry it out.
+    pub fn guest_write(&mut self, msr: u32, value: u64) -> Option<()> {
+        let hardware = self.approved.write(msr, value).filter(|_| self.counting)?;
+        self.register(msr).ok().map(|register| *register = hardware)
+    }
+
+    /// The guest's RDMSR, if the kernel may carry it out.
+    pub fn guest_read(&mut self, msr: u32) -> Option<u64> {
+        self.approved.read(msr).filter(|_| self.counting)
+    }
+
+    /// What was recorded since the last call and not withdrawn.
+    pub fn take_recorded(&mut self) -> Vec<Recorded> {
+        std::mem::take(&mut self.recorded)
+    }
+
+    fn withdraw(&mut self) {
+        self.approved.withdraw();
+        self.table.clear();
+        self.recorded.clear();
+    }
+
+    fn record(&mut self, pair: Pair) {
+        let (msr, guest, hardware) = pair;
+        self.approved.add(msr, guest, hardware);
+        let approved = &self.approved;
+        let gone = |&(m, g, _): &Pair| (m, g) == (msr, guest) || approved.clone().write(m, g).is_none();
+        let dropped = self.table.iter().position(gone).unwrap_or(self.table.len());
+        self.table.retain(|entry| !gone(entry));
+        self.table.insert(0, pair);
+        self.recorded.push(Recorded { msr, guest, hardware, dropped });
     }
 
     /// The register that `msr` names.
@@ -96,7 +164,9 @@ impl PmuPort for SharedContext {
     }
 
     fn set_mode(&mut self, mode: KernelMode) -> Result<(), PortError> {
-        self.0.borrow_mut().counting = mode != KernelMode::Off;
+        let mut context = self.0.borrow_mut();
+        context.counting = mode != KernelMode::Off;
+        context.withdraw();
         Ok(())
     }
 
@@ -105,8 +175,27 @@ impl PmuPort for SharedContext {
     }
 
     fn write(&mut self, msr: u32, value: u64) -> Result<(), PortError> {
-        *self.0.borrow_mut().register(msr)? = value;
+        let mut context = self.0.borrow_mut();
+        *context.register(msr)? = value;
+        context.approved.withdraw_register(msr);
+        context.table.retain(|(other, ..)| *other != msr);
         Ok(())
+    }
+
+    fn approve(&mut self, approval: Approval) -> Result<Option<GuestControl>, PortError> {
+        let mut context = self.0.borrow_mut();
+        match approval {
+            Approval::Add { msr, guest, hardware } => {
+                if !Approved::accepts(msr, guest, hardware) {
+                    return Err(INVALID_ARGUMENT);
+                }
+                *context.register(msr)? = hardware;
+                context.record((msr, guest, hardware));
+            }
+            Approval::Withdraw => context.withdraw(),
+            Approval::Read => {}
+        }
+        Ok(Some(*context.approved.guest()))
     }
 }
 

@@ -2,7 +2,7 @@
 //! wrong use.
 
 use clap::{Parser, Subcommand};
-use conformance::alphabet::{filters, hardware, operations, systems};
+use conformance::alphabet::{approvals, filters, hardware, operations, systems};
 use conformance::authority::{Distribution, Expected, FACTS};
 use conformance::corruption::{corrupt, script};
 use conformance::exhaustive::{Bench, reference_trace};
@@ -61,6 +61,13 @@ enum Command {
         #[arg(long)]
         operations: Option<usize>,
     },
+    /// Compare them over every sequence of guests' accesses, which the kernel carries out where it may, and of what must
+    /// stop it from that
+    Approvals {
+        /// Longest sequence
+        #[arg(long, default_value_t = 5)]
+        depth: usize,
+    },
     /// Compare them in every state of a small geometry
     Fixpoint,
     /// Judge the trapped accesses in the exits that `cargo xtask run --trace` writes
@@ -112,6 +119,7 @@ fn main() -> ExitCode {
         Command::Corrupt { oracle } => corrupted(&oracle),
         Command::Reference { oracle, depth } => reference(&oracle, depth),
         Command::Lockstep { depth, operations } => lockstep(depth, operations),
+        Command::Approvals { depth } => lockstep_of("approvals", &approvals(), depth, &approving_systems()),
         Command::Fixpoint => fixpoint(),
         Command::Exits { oracle, file } => exits(&oracle, &file),
         Command::Authority { file, policy, vmm, shared, trusted, rights } => {
@@ -198,14 +206,32 @@ fn reference(oracle: &std::path::Path, depth: usize) -> Result<String, String> {
 fn lockstep(depth: usize, limit: Option<usize>) -> Result<String, String> {
     let mut operations = operations();
     operations.truncate(limit.unwrap_or(operations.len()));
+    lockstep_of("lockstep", &operations, depth, &single_systems())
+}
+
+fn lockstep_of(
+    what: &str,
+    operations: &[Op],
+    depth: usize,
+    systems: &[(&str, System)],
+) -> Result<String, String> {
     let mut total = 0;
-    for (name, system) in single_systems() {
-        total += Bench::new(system).lockstep(&operations, depth).map_err(|text| format!("{name}: {text}"))?;
+    for (name, system) in systems {
+        let compared = Bench::new(system.clone()).lockstep(operations, depth);
+        total += compared.map_err(|text| format!("{name}: {text}"))?;
     }
-    let count = operations.len();
+    let (count, systems) = (operations.len(), systems.len());
     Ok(format!(
-        "lockstep: {count} operations to depth {depth} on 2 systems, {total} sequences: no difference"
+        "{what}: {count} operations to depth {depth} on {systems} systems, {total} sequences: no difference"
     ))
+}
+
+/// Guests whose control accesses the kernel may carry out: one of all counters, with direct access, and one of a part.
+fn approving_systems() -> [(&'static str, System); 2] {
+    single_systems().map(|(name, mut system)| {
+        system.vms.iter_mut().for_each(|vm| vm.tsx = false);
+        (name, system)
+    })
 }
 
 /// Operations with few values, so that the states are few: counting adds half the counters' range.

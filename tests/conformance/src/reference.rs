@@ -2,7 +2,7 @@
 
 use crate::filter::EventFilter;
 use crate::hardware::advance;
-use crate::registers::{Answer, FIXED, GENERAL, Geometry, Op, Registers};
+use crate::registers::{Answer, FIXED, GENERAL, Geometry, Op, Registers, credit, fixed_credit};
 use std::rc::Rc;
 
 /// Why a write is not carried out.
@@ -69,6 +69,11 @@ impl Reference {
             Op::Rdpmc(ecx, cpl, pe, pce) => {
                 self.rdpmc(ecx, cpl, pe, pce).map_or(Answer::Fault, Answer::Value)
             }
+            Op::GuestRead(msr) => self.read(msr).map_or(Answer::Fault, |value| self.completed(Some(value))),
+            Op::GuestWrite(msr, value) => match self.write(msr, value) {
+                Ok(()) => self.completed(None),
+                Err(Invalid) => Answer::Fault,
+            },
             Op::Filter(index) => {
                 self.filter = index;
                 Answer::Done
@@ -96,6 +101,13 @@ impl Reference {
                 }
             }
         }
+    }
+
+    /// The instruction is completed, after its effect, and counts.
+    fn completed(&mut self, value: Option<u64>) -> Answer {
+        let hardware = self.context();
+        let pmi = self.count(&hardware.selectors.map(credit), &fixed_credit(hardware.fixed_control));
+        Answer::Completed { value, pmi }
     }
 
     /// The counter or selector of a block of registers from `base` on.
@@ -202,6 +214,7 @@ impl Reference {
             && fits(registers.global_control, self.counter_bits())
             && (version >= 2 || registers.global_control == self.general_bits())
             && fits(registers.status, self.counter_bits())
+            && (version >= 2 || registers.status == 0)
             && registers.general.iter().all(|x| fits(*x, low(width)))
             && registers.fixed.iter().all(|x| fits(*x, low(fixed_width)))
     }

@@ -60,6 +60,10 @@ pub enum Op {
     Save,
     /// A snapshot with these registers is restored.
     Restore(Registers),
+    /// The guest's RDMSR in ring 0, from the exit to the completed instruction: by the kernel where it may.
+    GuestRead(u32),
+    /// The guest's WRMSR, as [`Op::GuestRead`].
+    GuestWrite(u32, u64),
     /// The hardware counts this many events on each counter while the guest runs.
     Count([u64; GENERAL], [u64; FIXED]),
 }
@@ -71,6 +75,13 @@ pub enum Answer {
     Done,
     /// Read this value.
     Value(u64),
+    /// A guest's access was carried out and its instruction completed.
+    Completed {
+        /// What it read.
+        value: Option<u64>,
+        /// The completed instruction made a counter overflow that may interrupt.
+        pmi: bool,
+    },
     /// #GP(0).
     Fault,
     /// A snapshot that was not restored.
@@ -81,4 +92,19 @@ pub enum Answer {
     Pmi,
     /// Counted, without that.
     Quiet,
+}
+
+/// What a counter with this hardware selector gains from one instruction that was completed for the guest in ring 0, which
+/// is the one event of its cycle (SDM 20.2.1.1).
+pub const fn credit(selector: u64) -> u64 {
+    let instructions = selector & 0xFFFF == 0xC0;
+    let (ring0, edge, invert, mask) =
+        (selector >> 17 & 1, selector >> 18 & 1, selector >> 23 & 1, selector >> 24 & 0xFF);
+    let met = mask == 0 || mask == 1 && invert == 0;
+    (instructions && ring0 == 1 && edge == 0 && met) as u64
+}
+
+/// The same for the fixed counters with this hardware value of IA32_FIXED_CTR_CTRL: the first counts instructions.
+pub const fn fixed_credit(control: u64) -> [u64; FIXED] {
+    [control & 1, 0, 0, 0]
 }

@@ -1,6 +1,6 @@
 //! pmu_core as it runs in the policy domain: requests and replies as messages, channels, the manager.
 
-use crate::hardware::{Context, SharedContext};
+use crate::hardware::{Context, Recorded, SharedContext};
 use crate::registers::{Answer, Op, Registers};
 use crate::system::{MANAGER, System, cells};
 use pmu_api::{Message, Privilege, Reply, Request};
@@ -20,6 +20,8 @@ pub struct Subject {
     system: System,
     filters: Vec<usize>,
     contexts: Vec<Rc<RefCell<Context>>>,
+    /// Whether the kernel carried out the last operation by itself.
+    by_kernel: bool,
 }
 
 impl Subject {
@@ -33,12 +35,17 @@ impl Subject {
         let contexts: Vec<_> = (0..system.vms.len()).map(new_context).collect();
         let port = |channel: u8| SharedContext(contexts[usize::from(channel) - 1].clone());
         let domain = Domain::new(policy, update, statistics, port);
-        Self { domain, update, system: system.clone(), filters, contexts }
+        Self { domain, update, system: system.clone(), filters, contexts, by_kernel: false }
     }
 
     /// What VM `vm`'s registers are in the hardware while it runs.
     pub fn context(&self, vm: usize) -> Registers {
         self.contexts[vm].borrow().registers
+    }
+
+    /// Whether the kernel carried out the last operation, of VM `vm`, by itself, and what it has recorded.
+    pub fn kernel(&mut self, vm: usize) -> (bool, Vec<Recorded>) {
+        (self.by_kernel, self.contexts[vm].borrow_mut().take_recorded())
     }
 
     /// The geometry that pmu_core gave VM `vm`.
@@ -55,7 +62,14 @@ impl Subject {
     /// Carries out `op` for VM `vm` by messages.
     pub fn step(&mut self, vm: usize, op: &Op) -> Answer {
         let channel = System::channel(vm);
+        self.by_kernel = false;
         match *op {
+            Op::GuestRead(_) | Op::GuestWrite(..) => {
+                let context = self.contexts[vm].clone();
+                let (answer, by_kernel) = guest(&context, op, |op| self.step(vm, op));
+                self.by_kernel = by_kernel;
+                answer
+            }
             Op::Filter(index) => {
                 self.filters[vm] = index;
                 let policy = self.system.policy(&self.filters);
@@ -80,6 +94,26 @@ fn decoded(message: &Message) -> Reply {
 /// The context counts.
 pub fn counted(context: &RefCell<Context>, general: &[u64; 8], fixed: &[u64; 4]) -> Answer {
     if context.borrow_mut().count(general, fixed) { Answer::Pmi } else { Answer::Quiet }
+}
+
+/// The guest's access: by the kernel of `context` if it may, else by `trap`; and which it was.
+pub fn guest(context: &RefCell<Context>, op: &Op, mut trap: impl FnMut(&Op) -> Answer) -> (Answer, bool) {
+    let by_kernel = match *op {
+        Op::GuestRead(msr) => context.borrow_mut().guest_read(msr).map(Answer::Value),
+        Op::GuestWrite(msr, value) => context.borrow_mut().guest_write(msr, value).map(|()| Answer::Done),
+        _ => panic!("not an access of a guest: {op:?}"),
+    };
+    let answer = by_kernel.unwrap_or_else(|| match *op {
+        Op::GuestRead(msr) => trap(&Op::Read(msr)),
+        Op::GuestWrite(msr, value) => trap(&Op::Write(msr, value)),
+        _ => Answer::Fault,
+    });
+    let value = match answer {
+        Answer::Done => None,
+        Answer::Value(value) => Some(value),
+        other => return (other, false),
+    };
+    (Answer::Completed { value, pmi: context.borrow_mut().complete() }, by_kernel.is_some())
 }
 
 /// Carries out an operation that is a request of the VMM, or several, by `ask`.
@@ -111,7 +145,9 @@ pub fn answer_by(mut ask: impl FnMut(&Request) -> Reply, geometry: &CoreGeometry
             }
             last
         }
-        Op::Filter(_) | Op::Count(..) => panic!("not a request of a VMM: {op:?}"),
+        Op::Filter(_) | Op::Count(..) | Op::GuestRead(_) | Op::GuestWrite(..) => {
+            panic!("not a request of a VMM: {op:?}")
+        }
     }
 }
 

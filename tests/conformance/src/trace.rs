@@ -1,6 +1,7 @@
 //! The trace format of tests/spec/oracle/replay.ml.
 
 use crate::filter::EventFilter;
+use crate::hardware::Recorded;
 use crate::registers::{Answer, FIXED, GENERAL, Geometry, Op, Registers};
 use crate::system::System;
 use std::fmt::Write;
@@ -11,6 +12,10 @@ pub trait Player {
     fn step(&mut self, vm: usize, op: &Op) -> Answer;
     /// VM `vm`'s registers in the hardware while it runs.
     fn context(&self, vm: usize) -> Registers;
+    /// Whether the kernel carried out the last operation, of VM `vm`, by itself, and the pairs it has recorded.
+    fn kernel(&mut self, _vm: usize) -> (bool, Vec<Recorded>) {
+        (false, Vec::new())
+    }
 }
 
 impl Player for crate::Subject {
@@ -19,6 +24,9 @@ impl Player for crate::Subject {
     }
     fn context(&self, vm: usize) -> Registers {
         crate::Subject::context(self, vm)
+    }
+    fn kernel(&mut self, vm: usize) -> (bool, Vec<Recorded>) {
+        crate::Subject::kernel(self, vm)
     }
 }
 
@@ -80,7 +88,8 @@ impl<'a> Trace<'a> {
         Self { system, text }
     }
 
-    fn operation(&self, vm: usize, op: &Op) -> String {
+    fn operation(&self, vm: usize, op: &Op, by_kernel: bool) -> String {
+        let guest = if by_kernel { "approved" } else { "guest" };
         let Geometry { general, fixed, .. } = self.system.guest(vm);
         match op {
             Op::Open => format!("open {vm}"),
@@ -90,6 +99,8 @@ impl<'a> Trace<'a> {
                 format!("rdpmc {vm} {ecx:#x} {cpl} {} {}", u8::from(*pe), u8::from(*pce))
             }
             Op::Filter(index) => format!("filter {vm} {}", filter(&self.system.filters[*index])),
+            Op::GuestRead(msr) => format!("{guest} {vm} {msr:#x}"),
+            Op::GuestWrite(msr, value) => format!("{guest} {vm} {msr:#x} {value:#x}"),
             Op::Save => format!("save {vm}"),
             Op::Restore(r) => format!("restore {vm} {}", registers(r, general, fixed)),
             Op::Count(gps, fxs) => {
@@ -105,13 +116,18 @@ impl<'a> Trace<'a> {
         let answer_text = match answer {
             Answer::Done => "done".into(),
             Answer::Value(value) => format!("value {value:#x}"),
+            Answer::Completed { value, pmi } => {
+                let value = value.map_or("done".into(), |value| format!("value {value:#x}"));
+                format!("{value} {}", if pmi { "pmi" } else { "quiet" })
+            }
             Answer::Fault => "gp".into(),
             Answer::Refused => "refused".into(),
             Answer::Saved(r) => format!("registers {}", registers(&r, general, fixed)),
             Answer::Pmi => "pmi".into(),
             Answer::Quiet => "quiet".into(),
         };
-        let mut line = format!("{} = {answer_text}", self.operation(vm, op));
+        let (by_kernel, recorded) = player.kernel(vm);
+        let mut line = format!("{} = {answer_text}", self.operation(vm, op, by_kernel));
         let Geometry { general, fixed, .. } = self.system.hardware;
         for other in 0..self.system.vms.len() {
             line.push_str(" | ");
@@ -119,6 +135,9 @@ impl<'a> Trace<'a> {
         }
         self.text.push_str(&line);
         self.text.push('\n');
+        for Recorded { msr, guest, hardware, dropped } in recorded {
+            self.text.push_str(&format!("record {vm} {msr:#x} {dropped} = pair {guest:#x} {hardware:#x}\n"));
+        }
         answer
     }
 }

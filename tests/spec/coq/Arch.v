@@ -242,3 +242,5 @@ Definition regs_ok (g : geometry) (r : regs) : bool :=
   && ((2 <=? version g) || (gctrl r =? gp_bits g))   (** before version 2 EN alone enables *)
   && forallb (fun x => fits x (ones (gp_width g))) (pmc r)
   && forallb (fun x => fits x (ones (fx_width g))) (fxc r).
+(** A snapshot besides has no status where the guest has no GLOBAL_STATUS. *)
+Definition snapshot_ok (g : geometry) (r : regs) : bool := regs_ok g r && ((2 <=? version g) || (status r =? 0)).

@@ -49,7 +49,7 @@ Definition local_step (l : local) (o : op) : option (local * out) :=
       only (negb runs)
         ({| l_geo := l_geo l; l_direct := l_direct l; l_pol := f; l_runs := runs; l_view := r; l_pending := p |}, Silent)
   | Save _ => only (negb runs) (l, Snapshot (shown (l_geo l) r) p)
-  | Restore _ r' p' => only (negb runs) (if regs_ok (l_geo l) r' then (to l runs r' p', Silent) else (l, Refused))
+  | Restore _ r' p' => only (negb runs) (if snapshot_ok (l_geo l) r' then (to l runs r' p', Silent) else (l, Refused))
   | Take => Some (l, Silent)
   end.
 
@@ -368,15 +368,15 @@ Proof.
     destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
     destruct (Nat.ltb v _) eqn:V; [| discriminate E].
     apply host_none in C. apply valid_ltb in V.
-    destruct (regs_ok (geo (get s v)) r) eqn:K; injection E as <- <-.
+    destruct (snapshot_ok (geo (get s v)) r) eqn:K; injection E as <- <-.
     + destruct (taken_facts s v v I V) as (I' & C' & O' & V' & _ & _ & G & D & P).
-      apply regs_ok_wf in K.
+      pose proof (snapshot_ok_wf _ _ K) as KW.
       assert (S : simulates (taken s v) (store H (taken s v) v (withdrawn (with_latched (get (taken s v) v) p)) r) (Restore v r p) Silent).
       { apply simulates_store; auto; try congruence.
         - apply vm_ok_withdrawn with (get (taken s v) v); auto. apply I'. auto.
         - cbn. congruence.
         - cbn [local_step l_geo l_runs localize]. rewrite C', C, G. cbn [is negb].
-          replace (regs_ok (geo (get s v)) r) with true by (symmetry; apply regs_ok_wf; auto).
+          rewrite K.
           rewrite taken_apic by auto. unfold to, localize. cbn [latched with_latched l_geo l_direct l_pol].
           cbn. rewrite orb_false_r, G. reflexivity. }
       destruct S as (S1 & S2 & S3). split; auto. split; [rewrite S2; apply length_taken |].

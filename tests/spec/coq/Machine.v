@@ -222,7 +222,7 @@ Definition step (s : machine) (o : op) : option (machine * out) :=
   | Restore v r p =>
       let t := if is (owner s) v then take s else s in
       only (host && exists_ v)
-        (if regs_ok (geo (get s v)) r then (store t v (withdrawn (with_latched (get t v) p)) r, Silent) else (s, Refused))
+        (if snapshot_ok (geo (get s v)) r then (store t v (withdrawn (with_latched (get t v) p)) r, Silent) else (s, Refused))
   end.
 
 Fixpoint run (s : machine) (os : list op) : option (machine * list out) :=

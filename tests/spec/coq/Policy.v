@@ -49,13 +49,20 @@ Definition effective (g : geometry) (f : filter) (r : regs) : regs :=
   {| sel := map (hw_sel f) (sel r); fctrl := hw_fctrl f (fx_count g) (fctrl r);
      gctrl := gctrl r; status := status r; pmc := pmc r; fxc := fxc r |}.
 
-(** ** Instructions that the VMM completes for the guest
+(** ** Instructions that the VMM or the kernel completes for the guest
 
-    A VM exit does not retire the instruction (27.1). When the VMM has carried it out, each enabled counter of
-    instructions retired (00C0H, fixed-function 0) that counts in the guest's ring gains 1; so does each
-    counter of branches (00C4H) where it was a branch. *)
+    A VM exit does not retire the instruction (26.1). When it has been carried out, each enabled counter of
+    instructions retired (00C0H, fixed-function 0) that counts in the guest's ring gains 1; so does each counter of
+    branches (00C4H) where it was a branch. It is the one event of its cycle (20.2.1.1): a counter mask above 1 is not
+    met, and INV counts the cycles that do not meet the mask. EDGE counts rises, and hardware sees one at the next
+    retirement. *)
+Definition EDGE := 18. Definition INV := 23. Definition CMASK := 24.
+Definition one_event (x : N) : bool :=
+  negb (N.testbit x EDGE)
+  && let mask := N.land (N.shiftr x CMASK) 0xFF in (mask =? 0) || ((mask =? 1) && negb (N.testbit x INV)).
 Definition credit_gp (user branch : bool) (x : N) : N :=
-  if ((key x =? 0x00C0) || (branch && (key x =? 0x00C4))) && N.testbit x (if user then USR else OS) then 1 else 0.
+  if ((key x =? 0x00C0) || (branch && (key x =? 0x00C4))) && N.testbit x (if user then USR else OS) && one_event x
+  then 1 else 0.
 Definition credit_fx (user : bool) (x : N) : N := if N.testbit (field x 0) (if user then 1 else 0) then 1 else 0.
 
 (** The registers [r] of a guest when its effective counters count: the guest's own control registers stay. *)

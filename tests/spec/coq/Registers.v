@@ -21,6 +21,9 @@ Proof.
   unfold regs_ok. rewrite !andb_true_iff, !Nat.eqb_eq. split; [intros; constructor | intros []]; intuition.
 Qed.
 
+Lemma snapshot_ok_wf g r : snapshot_ok g r = true -> wf g r.
+Proof. unfold snapshot_ok. rewrite andb_true_iff. intros (A & _). apply regs_ok_wf, A. Qed.
+
 Lemma forallb_repeat (f : N -> bool) x n : f x = true -> forallb f (repeat x n) = true.
 Proof. intros E. induction n; simpl; rewrite ?E; auto. Qed.
 Lemma reset_wf g : wf g (reset g).

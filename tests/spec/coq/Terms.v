@@ -9,7 +9,7 @@ Open Scope N_scope.
 
 (** Words of 64 bits over variables. *)
 Inductive bv :=
-  | Var (n : nat) | Lit (x : N) | And (a b : bv) | Or (a b : bv) | Shl (a : bv) (k : N) | Shr (a : bv) (k : N)
+  | Var (n : nat) | Lit (x : N) | And (a b : bv) | Or (a b : bv) | Not (a : bv) | Shl (a : bv) (k : N) | Shr (a : bv) (k : N)
   | Ite (c : cond) (a b : bv)
 with cond := Eq (a b : bv) | Le (a b : bv) | Test (a i : bv).
 
@@ -19,6 +19,7 @@ Fixpoint ev (r : nat -> N) (e : bv) : N :=
   | Lit x => x
   | And a b => N.land (ev r a) (ev r b)
   | Or a b => N.lor (ev r a) (ev r b)
+  | Not a => N.ldiff (N.ones 64) (ev r a)
   | Shl a k => N.land (N.shiftl (ev r a) k) (N.ones 64)
   | Shr a k => N.shiftr (ev r a) k
   | Ite c a b => if evc r c then ev r a else ev r b
@@ -83,16 +84,18 @@ Theorem hw_fctrl_term_ok f r : r 1%nat = fields f 4 -> ev r hw_fctrl_term = hw_f
 Proof. intros E. cbn [ev hw_fctrl_term]. rewrite E, hw_fctrl_fields. reflexivity. Qed.
 
 (** ** A legacy counter write: v0 the value, v1 the mask of the counter's width *)
-Definition legacy_term : bv :=
-  And (Ite (Test (Var 0) (Lit 31)) (Or (And (Var 0) (Lit (ones 32))) (Lit 0xFFFFFFFF00000000)) (And (Var 0) (Lit (ones 32))))
-      (Var 1).
-Theorem legacy_term_ok g r : r 1%nat = ones (gp_width g) ->
-  ev r legacy_term = N.land (sign32 (r 0%nat)) (ones (gp_width g)).
+Definition legacy_low_term : bv :=
+  Ite (Test (Var 0) (Lit 31)) (Or (And (Var 0) (Lit (ones 32))) (Lit 0xFFFFFFFF00000000)) (And (Var 0) (Lit (ones 32))).
+Definition legacy_term : bv := And legacy_low_term (Var 1).
+Lemma ev_legacy_low r : ev r legacy_low_term = sign32 (r 0%nat).
 Proof.
-  intros E. cbn [ev evc legacy_term]. rewrite E. unfold sign32.
+  cbn [ev evc legacy_low_term]. unfold sign32.
   rewrite N.land_spec. replace (N.testbit (ones 32) 31) with true by reflexivity. rewrite andb_true_r.
   destruct (N.testbit (r 0%nat) 31); reflexivity.
 Qed.
+Theorem legacy_term_ok g r : r 1%nat = ones (gp_width g) ->
+  ev r legacy_term = N.land (sign32 (r 0%nat)) (ones (gp_width g)).
+Proof. intros E. change (ev r legacy_term) with (N.land (ev r legacy_low_term) (r 1%nat)). rewrite ev_legacy_low, E. reflexivity. Qed.
 
 (** ** Masks of valid values *)
 (** Bits that a selector must not have: v0 the counter, v1 whether there is TSX. *)
@@ -163,6 +166,7 @@ Fixpoint print (e : bv) : string :=
   | Lit x => lit x
   | And a b => "(bvand " ++ print a ++ " " ++ print b ++ ")"
   | Or a b => "(bvor " ++ print a ++ " " ++ print b ++ ")"
+  | Not a => "(bvnot " ++ print a ++ ")"
   | Shl a k => "(bvshl " ++ print a ++ " " ++ lit k ++ ")"
   | Shr a k => "(bvlshr " ++ print a ++ " " ++ lit k ++ ")"
   | Ite c a b => "(ite " ++ print_cond c ++ " " ++ print a ++ " " ++ print b ++ ")"

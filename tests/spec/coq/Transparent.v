@@ -27,7 +27,7 @@ Proof.
     destruct a; [destruct (control_value _ _ _); [destruct (hit _ _ _) |] | destruct (hit _ _ _) |]; discriminate K.
   - destruct (complete _ _ _ _ _). destruct ((_ : bool) && _); [| discriminate E]. injection E as <- <-. destruct X; discriminate.
   - destruct ((_ : bool) && _); [| discriminate E].
-    destruct (regs_ok _ _); injection E as <- <-; [destruct X; discriminate | reflexivity].
+    destruct (snapshot_ok _ _); injection E as <- <-; [destruct X; discriminate | reflexivity].
 Qed.
 
 (** ** Save, then restore *)
@@ -47,7 +47,9 @@ Proof.
   destruct (Nat.ltb v (length (vms s))) eqn:V1; [| discriminate E]. injection E as <- <- <-.
   apply valid_ltb in V1. split; auto.
   set (g := geo (get s v)) in *. set (u := shown g (view s v)).
-  assert (K : regs_ok (geo (get t w)) u = true) by (rewrite G; apply regs_ok_wf, shown_wf, R1, V1).
+  assert (K : snapshot_ok (geo (get t w)) u = true).
+  { rewrite G. unfold snapshot_ok. apply andb_true_iff. split; [apply regs_ok_wf, shown_wf, R1, V1 |].
+    unfold u, shown. destruct (2 <=? version g) eqn:B; auto. }
   assert (J : shown g u = u) by (unfold u, shown; destruct (2 <=? version g); reflexivity).
   destruct (step H t (Restore w u (pending s v))) as [(t', x) |] eqn:S.
   - exists t'. pose proof (simulation H _ _ _ _ R2 S) as (_ & _ & A). specialize (A w V).

@@ -1,5 +1,7 @@
-//! The pure functions of pmu_core under C symbols, compiled as the release is, for symbolic execution
-//! (`cargo xtask spec --full`). Arguments and results are 64 bits wide.
+//! The pure functions of pmu_core and `Vpmu::write` under C symbols, compiled as the release is, for symbolic execution
+//! (`cargo xtask spec`). Arguments and results are 64 bits wide.
+
+mod step;
 
 use pmu_core::{shadow, validity};
 
