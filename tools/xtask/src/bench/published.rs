@@ -5,7 +5,7 @@ use super::guest::Workload;
 use crate::run::Mode;
 
 /// Where the figures come from.
-pub const SOURCE: &str = "KVM's mediated PMU, SPECint2017 on Sapphire Rapids, as its authors published it";
+pub const SOURCE: &str = "its mediated PMU with SPECint2017 on Sapphire Rapids, as its authors published it";
 
 /// KVM's overhead in percent: its emulated vPMU, all passthrough, passthrough with event filters.
 pub const fn overhead(workload: Workload, mode: Mode) -> Option<f64> {
