@@ -237,3 +237,34 @@ fn registers_that_the_kernel_switches() {
     assert_eq!(vcpu.fields[&(Field::SecondaryControls as u32)] & 1 << 3, 1 << 3, "RDTSCP");
     assert_eq!(vcpu.fields[&(Field::GuestEfer as u32)] & 1, 1, "SCE");
 }
+
+/// What a guest sees of each vPMU that a policy can choose (SDM vol. 2A, CPUID, leaf 0AH; vol. 4, table 2-2).
+#[test]
+fn a_guest_of_each_version_sees_its_pmu() {
+    const FW_WRITES: u64 = 1 << 13;
+    fn version(request: &Request) -> Option<Reply> {
+        let Request::Open = request else { return usual(request) };
+        let version = VERSION.get();
+        let full_width = version >= 2;
+        Some(Reply::Opened(pmu_api::Configuration {
+            leaf_a: if version == 0 { [0; 4] } else { [0x0730_0400 | version, 0, 0, 0x603] },
+            perf_capabilities: if full_width { FW_WRITES } else { 0 },
+            pdcm: full_width,
+            ..configuration()
+        }))
+    }
+    std::thread_local! { static VERSION: std::cell::Cell<u32> = const { std::cell::Cell::new(0) }; }
+    for number in 0..=5 {
+        VERSION.set(number);
+        let cpuid = |leaf| with(exit(10), &[(Gpr::Rax, leaf)]);
+        let ran =
+            run_with(version, &[cpuid(0xa), cpuid(1), rdmsr(0x1a0), rdmsr(0x345), wrmsr(0x4c1, 1 << 40)]);
+        let value = |i: usize, register| ran.entries[i].registers.expect("a result").get(register);
+        assert_eq!(value(1, Gpr::Rax) & 0xff, u64::from(number));
+        assert_eq!(value(2, Gpr::Rcx) >> 15 & 1 == 1, number >= 2, "PDCM, version {number}");
+        assert_eq!(value(3, Gpr::Rax) >> 7 & 1 == 1, number > 0, "IA32_MISC_ENABLE, version {number}");
+        // What the registers do is the policy domain's to say, and it is asked.
+        let asked = [Request::Read { msr: 0x345 }, Request::Write { msr: 0x4c1, value: 1 << 40 }];
+        assert_eq!(ran.asked[1..], asked, "version {number}");
+    }
+}
