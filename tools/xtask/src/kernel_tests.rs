@@ -7,7 +7,7 @@ use crate::kernel::{build, failure, numbers};
 use crate::machine::iso::{self, Payload};
 use crate::machine::{Finished, bochs};
 use crate::process::{Failure, Outcome};
-use crate::workspace::{output, target};
+use crate::workspace::{output, root, target};
 use kernel::{Config, Variant};
 use std::fs;
 use std::path::Path;
@@ -88,16 +88,18 @@ struct Run {
     model: &'static str,
     /// Instructions between an overflow and its PMI.
     skid: u32,
+    /// Whether the cost model charges what costs time (tools/bochs_pmu/costs.toml): figures are then cycles.
+    costs: bool,
 }
 
 const fn run(config: Config, model: &'static str, skid: u32) -> Run {
-    Run { config, model, skid }
+    Run { config, model, skid, costs: false }
 }
 
 /// The debug kernel checks its assertions; the release kernel is quick.
 const RUNS: &[Run] = &[
     run(Config::Release, "icelake_u", 0),
-    run(Config::Release, "icelake_u", 3),
+    Run { costs: true, ..run(Config::Release, "icelake_u", 3) },
     run(Config::Release, "icelake_u", 300),
     run(Config::Release, "icelake_u", 1_500),
     run(Config::Debug, "icelake_u", 1_500),
@@ -106,6 +108,8 @@ const RUNS: &[Run] = &[
 
 /// Figures of the release kernel without skid, and the most that each may be, in simulated instructions.
 const LIMITS: &[(&str, u64)] = &[("exit-pmu-idle", 640), ("switch-unchanged", 300), ("approved-write", 300)];
+/// Figures of the run with costs, and the most that each may be, in cycles by the cost model.
+const CYCLE_LIMITS: &[(&str, u64)] = &[("switch-unchanged", 2_500), ("switch-four-counters", 2_500)];
 /// What a PMU that is granted and idle may add to an exit, in percent of one without.
 const IDLE_PERCENT: u64 = 2;
 
@@ -119,7 +123,8 @@ const HALTED: &str = "halting...";
 pub fn in_bochs() -> Outcome {
     let mut failures = Vec::new();
     for run in RUNS {
-        let name = format!("{} {} skid {}", run.config.name(), run.model, run.skid);
+        let unit = if run.costs { ", figures in cycles" } else { "" };
+        let name = format!("{} {} skid {}{unit}", run.config.name(), run.model, run.skid);
         match boot(run) {
             Ok(finished) => report(&name, &finished),
             Err(failure) => failures.push(format!("{name}: {failure}")),
@@ -146,7 +151,8 @@ fn boot(run: &Run) -> Outcome<Finished> {
     let iso = iso::make(&folder.join("kernel-tests.iso"), &payload)?;
     let mut machine = bochs::Machine::new(&folder, &iso);
     machine.cpu_model = run.model.to_owned();
-    machine.pmu = Some(bochs::Pmu { skid: run.skid, costs: None });
+    let costs = run.costs.then(|| root().join("tools/bochs_pmu/costs.toml"));
+    machine.pmu = Some(bochs::Pmu { skid: run.skid, costs });
     machine.sentinels = [PASSED, PANICKED, HALTED].map(str::to_owned).to_vec();
     machine.time_limit = Duration::from_secs(180);
     let finished = machine.run(|_| ())?;
@@ -154,29 +160,35 @@ fn boot(run: &Run) -> Outcome<Finished> {
     if !finished.serial.lines().any(|line| line.starts_with(PASSED)) {
         return Err(Failure::Check(finished.summary()));
     }
-    if run.config == Config::Release && run.skid == 0 {
+    if run.costs {
+        at_most(&finished.serial, CYCLE_LIMITS, "cycles")?;
+    } else if run.config == Config::Release && run.skid == 0 {
         within_limits(&finished.serial)?;
     }
     Ok(finished)
 }
 
-fn within_limits(serial: &str) -> Outcome {
-    let figure = |name: &str| -> Outcome<u64> {
-        let line = serial
-            .lines()
-            .find_map(|line| line.strip_prefix("number ")?.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.trim().parse().ok())
-            .ok_or_else(|| Failure::Check(format!("the figure {name} was not printed")))
-    };
-    for (name, limit) in LIMITS {
-        let value = figure(name)?;
+/// The figure `name` that the root task printed.
+fn figure(serial: &str, name: &str) -> Outcome<u64> {
+    let line =
+        serial.lines().find_map(|line| line.strip_prefix("number ")?.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.trim().parse().ok())
+        .ok_or_else(|| Failure::Check(format!("the figure {name} was not printed")))
+}
+
+fn at_most(serial: &str, limits: &[(&str, u64)], unit: &str) -> Outcome {
+    for (name, limit) in limits {
+        let value = figure(serial, name)?;
         if value > *limit {
-            return Err(Failure::Check(format!(
-                "{name} is {value} instructions, and at most {limit} are allowed"
-            )));
+            return Err(Failure::Check(format!("{name} is {value} {unit}, and at most {limit} are allowed")));
         }
     }
-    let (plain, idle) = (figure("exit-without-pmu")?, figure("exit-pmu-idle")?);
+    Ok(())
+}
+
+fn within_limits(serial: &str) -> Outcome {
+    at_most(serial, LIMITS, "instructions")?;
+    let (plain, idle) = (figure(serial, "exit-without-pmu")?, figure(serial, "exit-pmu-idle")?);
     if idle * 100 > plain * (100 + IDLE_PERCENT) {
         return Err(Failure::Check(format!(
             "an exit takes {idle} instructions with an idle PMU and {plain} without, more than {IDLE_PERCENT} % more"

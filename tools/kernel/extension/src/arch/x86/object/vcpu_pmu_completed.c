@@ -39,11 +39,11 @@ counts_completion(uint64_t selector, word_t ring_bit, word_t what)
            (event == EVENT_BRANCHES_RETIRED && (what & PMU_COMPLETED_BRANCH));
 }
 
-/* Adds 1 to a counter; true if it wraps. */
+/* Adds 1 to counter `counter` of RDPMC, which `msr` writes; true if it wraps. */
 static bool_t
-increment(word_t msr, uint64_t mask)
+increment(uint32_t counter, word_t msr, uint64_t mask)
 {
-    uint64_t value = (x86_rdmsr(msr) + 1) & mask;
+    uint64_t value = (x86_rdpmc(counter) + 1) & mask;
     x86_wrmsr(msr, value);
     return value == 0;
 }
@@ -71,14 +71,14 @@ pmu_count_completed(vcpu_t *vcpu, word_t what)
     for (i = 0; i < pmuGeometry.n_gp; i++) {
         if ((enabled >> i & 1) &&
                 counts_completion(pmu->selector[i], user ? PERFEVTSEL_USR : PERFEVTSEL_OS, what) &&
-                increment(IA32_PMC0 + i, pmuGeometry.gp_value)) {
+                increment(i, IA32_PMC0 + i, pmuGeometry.gp_value)) {
             overflow |= BIT(i);
         }
     }
     i = FIXED_INSTRUCTIONS;
     if ((enabled >> (GLOBAL_FIXED_SHIFT + i) & 1) &&
             (pmu->fixed_ctrl >> (i * FIXED_CTRL_BITS) & (user ? FIXED_CTRL_USR : FIXED_CTRL_OS)) &&
-            increment(IA32_FIXED_CTR0 + i, pmuGeometry.fixed_value)) {
+            increment(RDPMC_FIXED + i, IA32_FIXED_CTR0 + i, pmuGeometry.fixed_value)) {
         overflow |= BIT(GLOBAL_FIXED_SHIFT + i);
     }
     if (overflow) {

@@ -120,7 +120,7 @@ pmu_switch(vcpu_pmu_t *to)
     from->status = status & pmuGeometry.counters;
     take_late_pmi(from);
     for (i = 0; i < pmuGeometry.n_gp; i++) {
-        value = x86_rdmsr(IA32_PMC0 + i);
+        value = x86_rdpmc(i);
         from->counter[i] = value;
         if (value != to->counter[i]) {
             x86_wrmsr(IA32_PMC0 + i, to->counter[i]);
@@ -133,7 +133,7 @@ pmu_switch(vcpu_pmu_t *to)
         if (!(pmuGeometry.fixed_present >> i & 1)) {
             continue;
         }
-        value = x86_rdmsr(IA32_FIXED_CTR0 + i);
+        value = x86_rdpmc(RDPMC_FIXED + i);
         from->fixed[i] = value;
         if (value != to->fixed[i]) {
             x86_wrmsr(IA32_FIXED_CTR0 + i, to->fixed[i]);

@@ -56,6 +56,17 @@
 /* Fixed counter 0 counts retired instructions (SDM 20.2.2) */
 #define FIXED_INSTRUCTIONS              0
 
+/* RDPMC (SDM volume 2, RDPMC): fixed counters from here on. It takes a third of the time of a RDMSR. */
+#define RDPMC_FIXED                     BIT(30)
+
+static inline uint64_t
+x86_rdpmc(uint32_t counter)
+{
+    uint32_t low, high;
+    asm volatile("rdpmc" : "=a"(low), "=d"(high) : "c"(counter));
+    return (uint64_t)high << 32 | low;
+}
+
 /* VM-execution, VM-exit and VM-entry controls (SDM 25.6.2, 25.7.1, 25.8.1) */
 #define PRIMARY_RDPMC_EXITING           BIT(11)
 #define EXIT_LOAD_PERF_GLOBAL_CTRL      BIT(12)
