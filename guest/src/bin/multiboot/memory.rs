@@ -35,7 +35,8 @@ pub fn check(checks: &mut Checks, information: &Information) {
     let wrong = information.available().flat_map(free).filter(wrong).count();
     checks.equal("pages-kept", wrong as u64, 0);
     let bytes: u64 = information.available().map(|region| region.end - region.start).sum();
-    println!("@memory available={bytes} pages={pages}");
+    println!("@memory available={bytes}");
+    println!("@pages tried={pages}");
     // All but the low 64 KiB and a program of less than 2 MiB.
     let module = (module.end - module.start).next_multiple_of(PAGE);
     checks.is("pages-tried", (pages * PAGE + module + LOW + (2 << 20)) >= bytes);

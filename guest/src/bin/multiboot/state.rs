@@ -6,7 +6,8 @@ use guest::cpu::{cpuid, rdtsc};
 use guest::multiboot::Information;
 use guest::println;
 
-/// Exits in a row, and how often. Between two VMs of one priority the kernel changes at its timer tick.
+/// Exits in a row, and how often unless `rounds=` says it. Between two VMs of one priority the kernel changes at its
+/// timer tick.
 const EXITS: u64 = 50;
 const ROUNDS: u64 = 200;
 /// CPUID leaf 1, ECX (SDM vol. 2A, CPUID): XSAVE, AVX.
@@ -73,15 +74,16 @@ fn values<const N: usize>() -> [[u64; N]; 16] {
     })
 }
 
-pub fn check(checks: &mut Checks, _: &Information) {
+pub fn check(checks: &mut Checks, information: &Information) {
+    let rounds = information.value("rounds").and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
     let mut kept = 0;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let before = values::<2>();
         let mut after = [[0; 2]; 16];
         sse(&before, &mut after);
         kept += u64::from(before == after);
     }
-    checks.equal("sse-rounds", kept, ROUNDS);
+    checks.equal("sse-rounds", kept, rounds);
     let features = cpuid(1)[2];
     let has_avx = features & XSAVE != 0 && features & AVX != 0;
     println!("@state sse=1 avx={}", u32::from(has_avx));
@@ -91,13 +93,13 @@ pub fn check(checks: &mut Checks, _: &Information) {
     enable_avx();
     checks.is("osxsave", cpuid(1)[2] & 1 << 27 != 0);
     let mut kept = 0;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let before = values::<4>();
         let mut after = [[0; 4]; 16];
         avx(&before, &mut after);
         kept += u64::from(before == after);
     }
-    checks.equal("avx-rounds", kept, ROUNDS);
+    checks.equal("avx-rounds", kept, rounds);
 }
 
 fn enable_avx() {

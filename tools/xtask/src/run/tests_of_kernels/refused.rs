@@ -12,6 +12,7 @@ type Damage = fn(&mut Vec<u8>);
 /// Offsets in an ELF32 file (System V ABI): the first program header, and in a program header the physical address.
 const PROGRAM_HEADERS: usize = 28;
 const ENTRY: usize = 24;
+const OFFSET: usize = 4;
 const PHYSICAL: usize = 12;
 const FILE_SIZE: usize = 16;
 const MEMORY_SIZE: usize = 20;
@@ -24,7 +25,7 @@ const MAGIC: u32 = 0x1bad_b002;
 /// Damaged files: name, how, and what the sentence says.
 const FILES: [(&str, Damage, &str); 8] = [
     ("empty", |file| file.clear(), "not an ELF file"),
-    ("cut-off", |file| file.truncate(0x1800), "the file ends inside the segment"),
+    ("cut-off", cut, "the file ends inside the segment"),
     ("no-header", |file| flags_at(file, 0, 0), "without a Multiboot header"),
     ("video", |file| flags_at(file, MAGIC, 1 << 2), "video mode"),
     ("unknown-flag", |file| flags_at(file, MAGIC, 1 << 5), "flag 5"),
@@ -55,6 +56,14 @@ fn move_second(file: &mut [u8], to: fn(u32) -> u32) {
     if let [first, second, ..] = loads(file)[..] {
         let address = to(word(file, first + PHYSICAL));
         put(file, second + PHYSICAL, address);
+    }
+}
+
+/// Leaves out the last byte of the last segment.
+fn cut(file: &mut Vec<u8>) {
+    if let Some(last) = loads(file).last() {
+        let end = word(file, last + OFFSET) + word(file, last + FILE_SIZE);
+        file.truncate(end as usize - 1);
     }
 }
 
