@@ -222,22 +222,22 @@ impl Geometry {
         tsx: false,
     };
 
-    /// PMU version, 0 (none) to 5.
+    /// PMU version, 0 (none) to 5 (20.2).
     pub const fn version(&self) -> u8 {
         self.version
     }
 
-    /// General-purpose counters, 0 to 8.
+    /// General-purpose counters, 0 to 8 (20.2.1).
     pub const fn general_counters(&self) -> u8 {
         self.general
     }
 
-    /// Bitmap of the fixed counters, bits 3:0.
+    /// Bitmap of the fixed counters, bits 3:0 (20.2.2, 20.2.5.2).
     pub const fn fixed_counters(&self) -> u8 {
         self.fixed
     }
 
-    /// Whether there is a fixed counter `index`, any value.
+    /// Whether there is a fixed counter `index`, any value (20.2.5.2).
     pub const fn has_fixed(&self, index: u32) -> bool {
         index < MAX_FIXED as u32 && self.fixed >> index & 1 != 0
     }
@@ -257,22 +257,22 @@ impl Geometry {
         self.full_width_writes
     }
 
-    /// Whether the guest's CPUID has RTM or HLE.
+    /// Whether the guest's CPUID has RTM or HLE (20.3.6.5).
     pub const fn tsx(&self) -> bool {
         self.tsx
     }
 
-    /// Mask of a general-purpose counter's bits.
+    /// Mask of a general-purpose counter's bits (20.2.1, CPUID leaf 0xA EAX[23:16]).
     pub const fn width_mask(&self) -> u64 {
         width_mask(self.width as u32)
     }
 
-    /// Mask of a fixed counter's bits.
+    /// Mask of a fixed counter's bits (20.2.2, CPUID leaf 0xA EDX[12:5]).
     pub const fn fixed_width_mask(&self) -> u64 {
         width_mask(self.fixed_width as u32)
     }
 
-    /// One bit for each counter, as in IA32_PERF_GLOBAL_CTRL.
+    /// One bit for each counter, as in IA32_PERF_GLOBAL_CTRL (20.2.2, figure 20-3).
     pub const fn counter_bits(&self) -> u64 {
         counter_bits(self.general as u32, self.fixed as u64)
     }
@@ -283,7 +283,7 @@ impl Geometry {
         counter_bits(self.general as u32, 0)
     }
 
-    /// IA32_PERF_CAPABILITIES for the guest: full-width writes, nothing else (no PEBS, LBR or metrics).
+    /// IA32_PERF_CAPABILITIES for the guest (20.2.6): full-width writes, nothing else (no PEBS, LBR or metrics).
     pub const fn perf_capabilities(&self) -> u64 {
         if self.full_width_writes { capabilities::FW_WRITES } else { 0 }
     }

@@ -9,7 +9,7 @@ use crate::geometry::Geometry;
 pub struct EventSelect(pub u64);
 
 impl EventSelect {
-    /// An overflow raises a PMI.
+    /// An overflow raises a PMI (INT, 20.2.1.1).
     pub const fn interrupts(self) -> bool {
         self.0 & selector::INT != 0
     }
@@ -26,12 +26,12 @@ impl EventSelect {
 pub struct FixedControl(pub u64);
 
 impl FixedControl {
-    /// The four bits of fixed counter `index` (modulo 16).
+    /// The four bits of fixed counter `index`, modulo 16 (20.2.2, figure 20-2).
     pub const fn field(self, index: u32) -> u64 {
         self.0 >> (index % 16 * fixed_control::FIELD_BITS) & fixed_control::FIELD
     }
 
-    /// An overflow of fixed counter `index` raises a PMI.
+    /// An overflow of fixed counter `index` raises a PMI (20.2.2, figure 20-2).
     pub const fn interrupts(self, index: u32) -> bool {
         self.field(index) & fixed_control::PMI != 0
     }
@@ -71,7 +71,7 @@ pub enum Register {
 }
 
 impl Register {
-    /// The register that MSR `number` names in `geometry`; `None` if the geometry has none there: #GP(0).
+    /// The register that MSR `number` names in `geometry`; `None` if the geometry has none there: #GP(0) (20.2).
     pub const fn locate(number: u32, geometry: &Geometry) -> Option<Self> {
         use crate::arch as a;
         let general = geometry.general_counters() as u32;

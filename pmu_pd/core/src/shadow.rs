@@ -19,12 +19,12 @@ pub const fn permitted(guest: u64, word: u64) -> u64 {
     word >> (guest & 63) & 1
 }
 
-/// The hardware's IA32_PERFEVTSELi: the guest's value with EN (bit 22) cleared unless its event is permitted.
+/// The hardware's IA32_PERFEVTSELi (20.2.1.1): the guest's value with EN (bit 22) cleared unless its event is permitted.
 pub const fn hardware_selector(guest: u64, word: u64) -> u64 {
     guest & (!selector::ENABLE | permitted(guest, word) << selector::ENABLE_SHIFT)
 }
 
-/// The hardware's IA32_FIXED_CTR_CTRL: the fields of the guest's value that `permitted_fields` has (0xF in the
+/// The hardware's IA32_FIXED_CTR_CTRL (20.2.2): the fields of the guest's value that `permitted_fields` has (0xF in the
 /// field of each permitted counter), whatever field the guest changed.
 pub const fn hardware_fixed_control(guest: u64, permitted_fields: u64) -> u64 {
     guest & permitted_fields

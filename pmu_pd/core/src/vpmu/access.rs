@@ -27,7 +27,7 @@ const fn check(value: u64, allowed: u64) -> Result<(), Trouble> {
 }
 
 impl Vpmu<'_> {
-    /// WRMSR of `value` to `msr`. It takes effect before the completed instruction is credited.
+    /// WRMSR of `value` to `msr` (20.2; volume 2D, WRMSR). It takes effect before the completed instruction is credited.
     ///
     /// # Errors
     /// [`Trouble`]; nothing changed.
@@ -114,7 +114,7 @@ impl Vpmu<'_> {
         Ok(())
     }
 
-    /// RDMSR of `msr`.
+    /// RDMSR of `msr` (20.2; volume 2B, RDMSR).
     ///
     /// # Errors
     /// [`Trouble`]; nothing that the guest sees changes in any case.
