@@ -5,11 +5,12 @@
 //! gain 1, once, after its effect.
 
 use super::Vpmu;
-use crate::arch::{ARCHITECTURAL_EVENTS, MAX_FIXED, fixed_control};
 use crate::arch::{
-    IA32_A_PMC0, IA32_FIXED_CTR0, IA32_PERF_GLOBAL_CTRL, IA32_PERF_GLOBAL_STATUS, global, selector,
+    ARCHITECTURAL_EVENTS, IA32_A_PMC0, IA32_FIXED_CTR0, IA32_PERF_GLOBAL_CTRL, IA32_PERF_GLOBAL_STATUS,
+    MAX_FIXED, fixed_control, global, selector,
 };
 use crate::port::{PmuPort, PortError};
+use crate::registers::FixedControl;
 use pmu_api::Completion;
 
 /// Instructions retired (20.2.1.2, table 20-1).
@@ -37,7 +38,7 @@ pub const fn counts_completion(selector: u64, completion: Completion) -> bool {
 
 /// The same for fixed counter 0 with this hardware value of IA32_FIXED_CTR_CTRL.
 pub const fn fixed_counts_completion(control: u64, completion: Completion) -> bool {
-    let field = control >> (FIXED_INSTRUCTIONS * fixed_control::FIELD_BITS) & fixed_control::FIELD;
+    let field = FixedControl(control).field(FIXED_INSTRUCTIONS);
     field & if completion.user { fixed_control::USR } else { fixed_control::OS } != 0
 }
 
@@ -85,12 +86,12 @@ impl Vpmu<'_> {
                 overflowed |= u64::from(increment(port, IA32_A_PMC0 + i, width)?) << i;
             }
         }
-        let bit = global::FIXED_SHIFT + FIXED_INSTRUCTIONS;
+        // The first of the fixed counters.
+        let (bit, msr) = (global::FIXED_SHIFT, IA32_FIXED_CTR0);
         if self.geometry.has_fixed(FIXED_INSTRUCTIONS)
             && enabled >> bit & 1 != 0
             && fixed_counts_completion(self.filter.fixed_control(self.fixed_control), completion)
         {
-            let msr = IA32_FIXED_CTR0 + FIXED_INSTRUCTIONS;
             overflowed |= u64::from(increment(port, msr, fixed_width)?) << bit;
         }
         if overflowed != 0 {
