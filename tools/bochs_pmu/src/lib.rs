@@ -12,7 +12,7 @@
 //! | `elf`, `patch`, `near`, `bochs`, `hooks`, `handlers` | the way into Bochs; the only unsafe code |
 
 mod bochs;
-mod costs;
+pub mod costs;
 mod elf;
 mod frequency;
 mod handlers;

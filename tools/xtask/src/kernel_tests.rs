@@ -169,7 +169,10 @@ fn boot(run: &Run) -> Outcome<Finished> {
 }
 
 /// The figure `name` that the root task printed.
-fn figure(serial: &str, name: &str) -> Outcome<u64> {
+///
+/// # Errors
+/// It was not printed.
+pub fn figure(serial: &str, name: &str) -> Outcome<u64> {
     let line =
         serial.lines().find_map(|line| line.strip_prefix("number ")?.strip_prefix(name)?.strip_prefix(' '));
     line.and_then(|value| value.trim().parse().ok())

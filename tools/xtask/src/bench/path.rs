@@ -5,6 +5,7 @@ use super::lab::{Lab, Observed};
 use crate::image::freestanding::Build;
 use crate::image::ran_to_end;
 use crate::kernel;
+use crate::kernel_tests;
 use crate::machine::{bochs, iso};
 use crate::process::{Failure, Outcome};
 use crate::run::Mode;
@@ -113,17 +114,12 @@ fn switch(lab: &Lab, costs: &Path) -> Outcome<u64> {
     machine.sentinels = ["kernel tests: some passed", "panicked at"].map(str::to_owned).to_vec();
     let finished = machine.run(|_| ())?;
     ran_to_end(&finished)?;
-    number(&finished.serial, "switch-four-counters").ok_or_else(|| Failure::Check(finished.summary()))
-}
-
-fn number(serial: &str, name: &str) -> Option<u64> {
-    let value = |line: &str| line.strip_prefix("number ")?.strip_prefix(name)?.trim().parse().ok();
-    serial.lines().find_map(value)
+    kernel_tests::figure(&finished.serial, "switch-four-counters")
 }
 
 #[cfg(test)]
 pub mod tests {
-    use super::{Cost, PathFigures, number};
+    use super::{Cost, PathFigures};
 
     /// Figures that meet every goal.
     pub fn path() -> PathFigures {
@@ -147,12 +143,5 @@ pub mod tests {
     #[test]
     fn an_idle_vpmu_is_compared_with_none() {
         assert!((path().idle_percent() - 100.0 * 40.0 / 2810.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn a_figure_is_found_by_its_whole_name() {
-        let serial = "number switch-unchanged 3\nnumber switch-four-counters 290\n";
-        assert_eq!(number(serial, "switch-four-counters"), Some(290));
-        assert_eq!(number(serial, "switch-five"), None);
     }
 }
