@@ -171,6 +171,22 @@ fn a_pmi_is_due_once_for_an_overflow_that_interrupts() {
     assert_eq!(bench.vpmu.account(&mut bench.port, Some(OS)), Ok(true));
 }
 
+/// Each counter's INT is about its own overflow (20.2.1.1; 20.2.2, figure 20-2).
+#[test]
+fn the_overflow_of_each_counter_interrupts_by_its_own_control() {
+    let general = (0..8).map(|i| (EVENTSEL + i, ON | selector::INT | INSTRUCTIONS, i));
+    let fixed = (0..4).map(|i| (IA32_FIXED_CTR_CTRL, 0xB << (4 * i), 32 + i));
+    for (msr, value, bit) in general.chain(fixed) {
+        for overflowed in (0..8).chain(32..36) {
+            let mut bench = guest();
+            bench.accepts(msr, value);
+            bench.port.set(IA32_PERF_GLOBAL_STATUS, 1 << overflowed);
+            let due = bench.vpmu.account(&mut bench.port, None);
+            assert_eq!(due, Ok(overflowed == bit), "{overflowed} with {msr:#x} = {value:#x}");
+        }
+    }
+}
+
 /// The request's answer is 1 or 0.
 #[test]
 fn the_answer_is_whether_a_pmi_is_due() {
