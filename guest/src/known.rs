@@ -261,7 +261,7 @@ const HANDLER_INSTRUCTIONS: u64 = 20;
 /// Branches of [`on_pmi`]: IRETQ.
 const HANDLER_BRANCHES: u64 = 1;
 
-/// PMIs that [`on_pmi`] took.
+/// PMIs that [`on_pmi`] and those of [`latency`](crate::latency) took.
 pub static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 /// The handler of counter 0's PMI, an NMI: starts the next period, unmasks LVTPC, counts. The counters go on meanwhile.

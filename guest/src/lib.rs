@@ -10,6 +10,7 @@ mod console;
 pub mod cpu;
 pub mod interrupts;
 pub mod known;
+pub mod latency;
 mod memory;
 pub mod multiboot;
 pub mod parameters;

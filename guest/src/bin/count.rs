@@ -13,7 +13,7 @@ use guest::pmu::{
     GLOBAL_STATUS, Geometry, INSTRUCTIONS, LLC_MISSES, PERFEVTSEL0, PMC0, SELECT_ALL_RINGS, SELECT_INT,
     clear, full_width,
 };
-use guest::{apic, interrupts, println};
+use guest::{apic, interrupts, latency, println};
 
 guest::guest!(main);
 
@@ -82,8 +82,8 @@ fn main() -> bool {
     for event in architectural.filter(|event| geometry.has(*event) && possible(&&INTERRUPTED)) {
         interrupted(&geometry, event, &mut tally);
     }
-    println!("@samples taken={}", TAKEN.load(Relaxed));
     cost();
+    println!("@samples taken={}", TAKEN.load(Relaxed));
     println!("@result right={} wrong={}", tally.right, tally.wrong);
     tally.wrong == 0 && tally.right > 0
 }
@@ -174,18 +174,23 @@ fn compare(
 /// Writes and CPUIDs over which the cost is the mean.
 const COST_ROUNDS: u64 = 200;
 
-/// What a control write and, to compare, a CPUID take, in TSC cycles from the guest's point of view.
+/// What control writes, a PMI and, to compare, a CPUID take, in TSC cycles from the guest's point of view.
 fn cost() {
     let mean = |step: fn(u64)| {
         let start = rdtsc();
         (0..COST_ROUNDS).for_each(step);
         (rdtsc() - start) / COST_ROUNDS
     };
-    // Another value each time: a write of the same value may be cheaper.
-    let control_write =
-        mean(|i| wrmsr(PERFEVTSEL0, EVENTS[if i % 2 == 0 { INSTRUCTIONS } else { BRANCHES }].code));
+    // A value that was never written before, so that it is decided: CMASK is another each time.
+    let control_write = mean(|i| wrmsr(PERFEVTSEL0, EVENTS[INSTRUCTIONS].code | (i + 1) << 24));
+    // Values that were, another each time: a write of the value that is there may be cheaper.
+    let known = |i| wrmsr(PERFEVTSEL0, EVENTS[if i % 2 == 0 { INSTRUCTIONS } else { BRANCHES }].code);
+    (0..2).for_each(known);
+    let approved_write = mean(known);
     let exit = mean(|_| {
         cpuid(0);
     });
-    println!("@cost control_write={control_write} cpuid={exit}");
+    apic::enable();
+    let pmi = latency::pmi_cycles();
+    println!("@cost control_write={control_write} approved_write={approved_write} cpuid={exit} pmi={pmi}");
 }

@@ -65,9 +65,15 @@ pub fn text(report: &Report) -> String {
     if let Some(denied) = report.policy.get("Denied") {
         row("control writes denied", *denied, "in part or whole, by the policy");
     }
-    for (key, name) in [("control_write", "a control write"), ("cpuid", "a CPUID")] {
+    let round_trip = "cycles by the guest's clock, exit to entry";
+    for (key, name, about) in [
+        ("control_write", "a control write", round_trip),
+        ("approved_write", "an approved write", round_trip),
+        ("cpuid", "a CPUID", round_trip),
+        ("pmi", "a PMI", "cycles by the guest's clock, overflow to handler"),
+    ] {
         if let Some(cycles) = report.round_trips.get(key) {
-            row(name, *cycles, "cycles by the guest's clock, exit to entry");
+            row(name, *cycles, about);
         }
     }
     if let Some(cost) = &report.cost {
