@@ -91,6 +91,7 @@ fn path(path: &PathFigures) -> Value {
         "pmi_instructions": path.pmi.instructions,
         "pmi_cycles": path.pmi.cycles,
         "unmask": cost(&path.unmask),
+        "unmask_passthrough": cost(&path.unmask_passthrough),
         "cpuid_counting": cost(&path.cpuid_counting),
         "data_read_exits": path.data_read_exits,
         "data": data(&path.data),

@@ -33,6 +33,8 @@ pub struct PathFigures {
     pub pmi: Cost,
     /// The write of LVTPC that ends the handler, with the counters on. The local APIC is the VMM's in every mode.
     pub unmask: Cost,
+    /// The same in mode passthrough, where the kernel first reads what the guest has programmed.
+    pub unmask_passthrough: Cost,
     /// CPUID, from exit to entry, with six counters and a fixed one that count.
     pub cpuid_counting: Cost,
     /// The same with the vPMU there but unused.
@@ -67,6 +69,7 @@ pub fn measure(lab: &Lab, guest: &Path, costs: &Path) -> Outcome<PathFigures> {
         Ok([lab.boot(guest, mode, None)?, lab.boot(guest, mode, Some(costs))?])
     };
     let [off, mediated, emulated] = [twice(Mode::Off)?, twice(Mode::Mediated)?, twice(Mode::Emulated)?];
+    let passthrough = twice(Mode::Passthrough)?;
     lab.say("switching between two VMs");
     let switch_cycles = switch(lab, costs)?;
     let cost = |runs: &[Observed; 2], word, key| -> Result<Cost, String> {
@@ -85,6 +88,7 @@ pub fn measure(lab: &Lab, guest: &Path, costs: &Path) -> Outcome<PathFigures> {
             approved_write: cost(&mediated, "path", "known_control_write")?,
             pmi: cost(&mediated, "path", "pmi")?,
             unmask: cost(&mediated, "path", "unmask")?,
+            unmask_passthrough: cost(&passthrough, "path", "unmask")?,
             cpuid_counting: cost(&mediated, "path", "cpuid_counting")?,
             cpuid: cost(&mediated, "path", "cpuid_idle")?,
             cpuid_off: cost(&off, "path", "cpuid_idle")?,
@@ -129,6 +133,7 @@ pub mod tests {
             approved_write: cost(250),
             pmi: cost(700),
             unmask: cost(900),
+            unmask_passthrough: cost(1000),
             cpuid_counting: cost(1700),
             cpuid: cost(1400),
             cpuid_off: cost(1360),

@@ -91,6 +91,8 @@ pub fn set(out: &mut String, set: &Set) -> fmt::Result {
             format!("{}/{}", row.exact.0, row.exact.1),
         )?;
     }
+    let ranking = |workload: Workload| format!("{} {}", workload.name(), set.ranking(workload).join(" < "));
+    writeln!(out, "{:<24} {}", "ranking", Workload::SAMPLED.map(ranking).join(", "))?;
     for (name, mode, to) in [
         ("mediated / passthrough", Mode::Mediated, Mode::Passthrough),
         ("emulated / mediated", Mode::Emulated, Mode::Mediated),
@@ -112,7 +114,8 @@ fn single_accesses(out: &mut String, figures: &Figures) -> fmt::Result {
     line("control write, through both domains", &path.control_write)?;
     line("control write, approved", &path.approved_write)?;
     line("PMI, overflow to handler", &path.pmi)?;
-    line("LVTPC write at the handler's end", &path.unmask)?;
+    line("LVTPC write, handler's end, mediated", &path.unmask)?;
+    line("the same, passthrough", &path.unmask_passthrough)?;
     line("CPUID, mediated, seven counters on", &path.cpuid_counting)?;
     line("CPUID, mediated, PMU unused", &path.cpuid)?;
     line("CPUID, off", &path.cpuid_off)?;
@@ -149,6 +152,9 @@ mod tests {
             .collect();
         assert_eq!(rows.len(), 18, "{text}");
         assert!(rows[2].starts_with("basic      mediated        2.10 %    6.21 %"), "{}", rows[2]);
+        assert!(text.contains(
+            "basic passthrough < mediated < emulated, multiplex passthrough < mediated < emulated"
+        ));
         assert!(text.contains("mediated / passthrough   basic 1.05 (KVM 1.46), multiplex 1.20 (KVM 1.42)"));
         assert!(
             text.contains("mediated / passthrough, multiplex")
