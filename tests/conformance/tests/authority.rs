@@ -128,3 +128,41 @@ fn an_untyped_or_a_cnode_capability_is_noticed() {
         assert!(broken.iter().any(|(name, _)| *name == fact), "{fact}: {broken:?}");
     }
 }
+
+/// The Microkit tool 2.3 gives each domain the monitor's endpoint with every right, receiving included: VMM and policy
+/// domain could talk over it. Only who trusts the monitor, and knows that neither's program receives there, may leave it
+/// out; the other facts are as they were, and a second shared endpoint is noticed all the same.
+#[test]
+fn the_monitors_endpoint_is_a_channel_unless_the_monitor_is_trusted() {
+    let folder = folder("monitor");
+    let path = folder.join("system.xml");
+    fs::write(&path, system()).unwrap();
+    let options = sdf::Options { monitor: folder.join("monitor.elf"), kernel_prints: true };
+    let mut json = sdf::build(&path, std::slice::from_ref(&folder), &options).unwrap().json();
+    let objects = json["objects"].as_array().unwrap().clone();
+    let find = |name: &str| objects.iter().position(|o| o["name"] == name).unwrap();
+    let monitor = &objects[find("cnode_monitor")]["object"]["CNode"]["slots"];
+    let endpoint = monitor.as_array().unwrap().iter().find_map(|s| s["cap"]["Endpoint"]["object"].as_u64());
+    let rights = serde_json::json!({"read": true, "write": true, "grant": true, "grant_reply": false});
+    let give = |json: &mut serde_json::Value, object: u64| {
+        for holder in ["cnode_pmu", "cnode_vmm"] {
+            let cap = serde_json::json!({"Endpoint": {"object": object, "badge": 1, "rights": rights}});
+            let slots = &mut json["objects"][find(holder)]["object"]["CNode"]["slots"];
+            slots.as_array_mut().unwrap().push(serde_json::json!({"slot": 200, "cap": cap}));
+        }
+    };
+    give(&mut json, endpoint.unwrap());
+    let trusting = Expected { trusted: &["monitor"], ..OURS };
+    let names = |expected: &Expected<'_>, json: &serde_json::Value| -> Vec<&'static str> {
+        broken(&Distribution::read(json).unwrap(), expected).iter().map(|(name, _)| *name).collect()
+    };
+    assert!(names(&OURS, &json).contains(&"one-endpoint"));
+    assert_eq!(names(&trusting, &json), [""; 0]);
+    let other = u64::try_from(objects.len()).unwrap();
+    json["objects"]
+        .as_array_mut()
+        .unwrap()
+        .push(serde_json::json!({"name": "ep_other", "object": "Endpoint"}));
+    give(&mut json, other);
+    assert_eq!(names(&trusting, &json), ["one-endpoint"]);
+}
