@@ -21,6 +21,7 @@ use crate::workspace::{output, root};
 use freestanding::Build;
 use kernel::Config;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What `cargo xtask image` takes.
@@ -74,6 +75,15 @@ pub struct Image {
     pub module: PathBuf,
     /// Both on a bootable CD.
     pub iso: PathBuf,
+}
+
+impl Image {
+    /// Makes the CD once more, with a boot loader that keeps `memory` from the kernel: it is then where devices are.
+    pub fn reserve(&self, memory: &Range<u64>) -> Outcome {
+        let modules = [self.module.as_path()];
+        let payload = iso::Payload::Multiboot { kernel: &self.kernel, arguments: "", modules: &modules };
+        iso::make_reserving(&self.iso, &payload, Some(memory)).map(drop)
+    }
 }
 
 /// Builds an image and says where it is.

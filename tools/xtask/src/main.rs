@@ -42,7 +42,7 @@ enum Command {
     /// Build the bundled seL4 kernel with the PMU extension
     Kernel(kernel::Arguments),
     /// Run a guest on seL4 with the PMU mediated, and show what came of it
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     /// Measure what profiling costs a guest in every mode, beside KVM's published figures
     Bench(bench::Arguments),
     /// Build a bootable image from a system description

@@ -2,6 +2,7 @@
 
 pub mod guest;
 pub mod lines;
+pub mod linux;
 mod progress;
 pub mod replay;
 pub mod report;
@@ -14,8 +15,9 @@ use crate::policy;
 use crate::process::{Failure, Outcome};
 use crate::workspace::{output, root};
 use crate::{sdk, setup};
-use guest::Guest;
+use guest::{Guest, Place};
 use kernel::Config;
+use linux::Linux;
 use progress::Progress;
 use report::Report;
 use std::fs;
@@ -26,18 +28,19 @@ use vmm_core::seam;
 /// What `cargo xtask run` takes.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The guest: count, idle, sample, multiplex, hostile, multiboot, protected, or a file: a Multiboot kernel or a 64-bit ELF file
+    /// The guest: count, idle, sample, multiplex, hostile, multiboot, protected; linux, which is Debian's kernel with busybox
+    /// and perf; or a file: a Multiboot kernel, a Linux bzImage or a 64-bit ELF file
     #[arg(long, value_name = "NAME|FILE", default_value = DEFAULT_GUEST)]
     guest: String,
-    /// The command line of a Multiboot kernel
+    /// The command line of a Multiboot kernel or of Linux
     #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
     append: String,
-    /// The module of a Multiboot kernel
+    /// The module of a Multiboot kernel, or the initrd of Linux
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
-    /// The guest's memory
-    #[arg(long, value_name = "MIB", default_value_t = guest::DEFAULT_MEMORY)]
-    memory: u32,
+    /// The guest's memory [default: 128, and 256 for linux]
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u32>,
     /// How the guest's PMU is served; with a filter that denies nothing
     #[arg(long, value_enum, conflicts_with = "policy")]
     mode: Option<Mode>,
@@ -68,13 +71,19 @@ pub struct Arguments {
     /// Write every exit with all that the VMM read and decided, for `--replay` (slower)
     #[arg(long, value_name = "FILE", conflicts_with = "trace")]
     record: Option<PathBuf>,
+    /// Keep only the first N exits of the record
+    #[arg(long, value_name = "N", requires = "record")]
+    exits: Option<usize>,
     /// Replay what `--record` wrote through the VMM's logic and the policy domain, and report the first difference (needs
     /// `--machine qemu` and the policy of the recording)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "memory", "trace", "record", "json"])]
     replay: Option<PathBuf>,
-    /// Stop the guest after this many seconds
-    #[arg(long, value_name = "S", default_value_t = 120)]
-    timeout: u64,
+    /// Stop the guest after this many seconds [default: 120, and 1800 for linux]
+    #[arg(long, value_name = "S")]
+    timeout: Option<u64>,
+    /// What the guest linux runs in place of its measurements with perf, by its shell
+    #[arg(last = true, value_name = "SCRIPT")]
+    script: Option<PathBuf>,
 }
 
 /// How the guest's PMU is served.
@@ -133,6 +142,8 @@ enum Machine {
 /// The guests of this project; each is a binary of the package `guest`.
 const GUESTS: [&str; 8] =
     ["count", "idle", "sample", "multiplex", "hostile", "orphan", "multiboot", "protected"];
+/// How long a guest may take.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
 /// The guest of a run that names none.
 const DEFAULT_GUEST: &str = "count";
 /// Where guests are linked.
@@ -175,15 +186,22 @@ pub fn run(arguments: &Arguments) -> Outcome {
     progress.say("policy");
     compile_policy(arguments, &inputs)?;
     progress.say("guest");
-    let guest = Guest {
-        name: &arguments.guest,
-        append: &arguments.append,
-        initrd: arguments.initrd.as_deref(),
-        memory: arguments.memory,
+    let linux = Linux::of(arguments)?;
+    let guest = match &linux {
+        Some(linux) => linux.guest(arguments.memory),
+        None => Guest {
+            name: &arguments.guest,
+            append: &arguments.append,
+            initrd: arguments.initrd.as_deref(),
+            memory: arguments.memory.unwrap_or(guest::DEFAULT_MEMORY),
+        },
     };
-    let memory_mib = guest.put(&inputs)?;
+    let default_time = if linux.is_some() { linux::TIME_LIMIT } else { TIME_LIMIT };
+    let time_limit = arguments.timeout.map_or(default_time, Duration::from_secs);
+    let ours = matches!(kernel, sdk::Kernel::Bundled(_));
+    let place = guest.place(&inputs, ours && arguments.machine == Machine::Bochs)?;
     progress.say("kernel, protection domains, image");
-    let system = system(arguments, &guest, &inputs)?;
+    let system = system(arguments, &guest, &place, &inputs)?;
     let image = kernel.build(&system, &folder.join(kernel.name()), vec![inputs], None)?;
     kernel.note().into_iter().for_each(|note| println!("{note}"));
 
@@ -193,8 +211,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
             let mut machine = image.in_bochs(&folder.join("bochs"));
             machine.cpu_model.clone_from(&arguments.model);
             machine.pmu = Some(bochs::Pmu { skid: arguments.skid, costs: costs(&arguments.costs) });
-            machine.memory_mib = memory_mib;
-            machine.time_limit = Duration::from_secs(arguments.timeout);
+            machine.memory_mib = place.memory_mib;
+            if let Some(bank) = &place.bank {
+                image.reserve(&bank.range())?;
+                machine.preloaded = Some((bank.file.clone(), bank.range().start));
+            }
+            machine.time_limit = time_limit;
             machine.sentinels = sentinels();
             machine.run(|line| progress.line(line))?
         }
@@ -202,22 +224,23 @@ pub fn run(arguments: &Arguments) -> Outcome {
             progress.say("QEMU");
             let mut machine = image.in_qemu(&folder.join("qemu"));
             machine.kvm = arguments.machine == Machine::Kvm;
-            machine.memory_mib = memory_mib;
-            machine.time_limit = Duration::from_secs(arguments.timeout);
+            machine.memory_mib = place.memory_mib;
+            machine.time_limit = time_limit;
             machine.sentinels = sentinels();
             machine.run(|line| progress.line(line))?
         }
     };
     progress.end();
     if let Some(file) = arguments.trace.as_ref().or(arguments.record.as_ref()) {
-        write_trace(&finished, file)?;
+        write_trace(&finished, file, arguments.exits)?;
     }
-    conclude(arguments, &kernel, &finished)
+    conclude(arguments, &kernel, &finished)?;
+    linux.map_or(Ok(()), |linux| linux.judge(&finished.serial))
 }
 
 /// The system description; one in `folder` with the guest's memory, and for a trace with the VMM that prints every
 /// exit.
-fn system(arguments: &Arguments, guest: &Guest<'_>, folder: &Path) -> Outcome<PathBuf> {
+fn system(arguments: &Arguments, guest: &Guest<'_>, place: &Place, folder: &Path) -> Outcome<PathBuf> {
     let file = root().join("system.xml");
     let text = fs::read_to_string(&file)
         .map_err(|e| Failure::Environment(format!("{} cannot be read: {e}", file.display())))?;
@@ -227,7 +250,7 @@ fn system(arguments: &Arguments, guest: &Guest<'_>, folder: &Path) -> Outcome<Pa
         (None, Some(_)) => "\"vmm_pd_record.elf\"",
     };
     let changed = folder.join("system.xml");
-    fs::write(&changed, guest.resize(&text)?.replace("\"vmm_pd.elf\"", vmm))
+    fs::write(&changed, guest.describe(&text, place)?.replace("\"vmm_pd.elf\"", vmm))
         .map_err(|e| unwritable(&changed, &e))?;
     Ok(changed)
 }
@@ -265,12 +288,19 @@ fn default_policy() -> PathBuf {
     root().join("pmu_pd/policy/examples/single_tenant.toml")
 }
 
-fn write_trace(finished: &Finished, file: &Path) -> Outcome {
-    let of_trace = |line: &&str| line.starts_with("@trace ") || line.starts_with(seam::PREFIX);
+fn write_trace(finished: &Finished, file: &Path, exits: Option<usize>) -> Outcome {
+    let is_exit = |line: &str| line.starts_with("@trace ");
     // A run that is stopped can end within a line.
     let complete = finished.serial.rsplit_once('\n').map_or("", |(complete, _)| complete);
-    let lines: Vec<&str> = complete.lines().filter(of_trace).collect();
-    fs::write(file, lines.join("\n") + "\n").map_err(|e| unwritable(file, &e))
+    let mut left = exits.unwrap_or(usize::MAX);
+    let mut lines = complete.lines().filter(|line| is_exit(line) || line.starts_with(seam::PREFIX));
+    let mut text = String::new();
+    while let Some(line) = lines.next().filter(|_| left > 0) {
+        text += line;
+        text.push('\n');
+        left -= usize::from(is_exit(line));
+    }
+    fs::write(file, text).map_err(|e| unwritable(file, &e))
 }
 
 /// Shows the report; a guest that failed is a failure of its own kind.

@@ -17,6 +17,9 @@ pub struct Arguments {
     /// Run this step alone, with its output as it comes
     #[arg(long, value_name = "NAME", conflicts_with = "only")]
     step: Option<String>,
+    /// Also run what takes many minutes: Linux as a guest
+    #[arg(long)]
+    full: bool,
     /// List the steps and stop
     #[arg(long)]
     list: bool,
@@ -30,6 +33,8 @@ struct Step {
     run: fn() -> Outcome,
 }
 
+/// The step that `--full` adds.
+const LONG: &str = "linux-guest";
 /// The step that needs a Microkit SDK; it is counted apart.
 const ON_SDK: &str = "sdk-bochs";
 
@@ -162,6 +167,12 @@ const STEPS: &[Step] = &[
         shows: "a dying policy domain stops the guest that calls it, and nobody else, in Bochs",
         run: crate::run::tests_of_guests::policy_domain_dies,
     },
+    Step {
+        name: LONG,
+        lane: Lane::Machine,
+        shows: "stock Debian Linux is a guest, and its perf counts exactly, in Bochs (with --full alone)",
+        run: crate::run::linux::measured,
+    },
 ];
 
 fn host() -> Outcome {
@@ -176,7 +187,9 @@ pub fn test(arguments: &Arguments) -> Outcome {
     }
     let sdk = crate::sdk::tests::is_named();
     let wanted = |s: &&Step| {
-        arguments.only.as_deref().is_none_or(|text| s.name.contains(text)) && (sdk || s.name != ON_SDK)
+        arguments.only.as_deref().is_none_or(|text| s.name.contains(text))
+            && (sdk || s.name != ON_SDK)
+            && (arguments.full || s.name != LONG)
     };
     let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
     if steps.is_empty() {

@@ -43,6 +43,8 @@ pub struct Machine {
     pub memory_mib: u32,
     /// The bootable CD image, see [`super::iso`].
     pub iso: PathBuf,
+    /// A file that is in memory from this address on when the machine starts.
+    pub preloaded: Option<(PathBuf, u64)>,
     /// The PMU; `None` is Bochs as Debian ships it.
     pub pmu: Option<Pmu>,
     /// Simulated instructions a second: relates ticks to the time of PIT, HPET and RTC.
@@ -61,6 +63,7 @@ impl Machine {
             cpu_model: DEFAULT_CPU_MODEL.to_owned(),
             memory_mib: 256,
             iso: iso.to_owned(),
+            preloaded: None,
             pmu: Some(Pmu::default()),
             ips: DEFAULT_IPS,
             sentinels: Vec::new(),
@@ -129,12 +132,19 @@ impl Machine {
     }
 
     fn configuration(&self, model: &str, serial: &Path, log: &Path) -> Outcome<String> {
+        let preloaded = match &self.preloaded {
+            Some((file, address)) => {
+                format!("optramimage1: file=\"{}\", address={address:#x}\n", shown(file)?)
+            }
+            None => String::new(),
+        };
         Ok(format!(
             "config_interface: textconfig\n\
              display_library: term\n\
              romimage: file=/usr/share/bochs/BIOS-bochs-latest\n\
              vgaromimage: file=/usr/share/vgabios/vgabios.bin\n\
              megs: {memory}\n\
+             {preloaded}\
              cpu: model={model}, count=1, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs=0\n\
              clock: sync=none, time0=1\n\
              ata0-master: type=cdrom, path=\"{iso}\", status=inserted\n\

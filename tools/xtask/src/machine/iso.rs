@@ -3,6 +3,7 @@
 use crate::process::{Failure, Outcome, run_logged};
 use std::fmt::Write;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,6 +32,11 @@ pub enum Payload<'a> {
 
 /// Makes the image `iso` that boots `payload` at once. The file appears complete or not at all.
 pub fn make(iso: &Path, payload: &Payload) -> Outcome<PathBuf> {
+    make_reserving(iso, payload, None)
+}
+
+/// Makes the image `iso` whose boot loader says that the memory `reserved` is none.
+pub fn make_reserving(iso: &Path, payload: &Payload, reserved: Option<&Range<u64>>) -> Outcome<PathBuf> {
     let failed = |e: std::io::Error| Failure::Environment(format!("{} cannot be made: {e}", iso.display()));
     let tree = iso.with_extension("tree");
     if tree.exists() {
@@ -43,6 +49,9 @@ pub fn make(iso: &Path, payload: &Payload) -> Outcome<PathBuf> {
             .map_err(|e| Failure::Environment(format!("{} cannot be put on an image: {e}", file.display())))
     };
     let mut menu = String::new();
+    if let Some(Range { start, end }) = reserved {
+        let _ = writeln!(menu, "cutmem {start:#x} {end:#x}");
+    }
     match payload {
         Payload::Multiboot { kernel, arguments, modules } => {
             put(kernel, "kernel")?;

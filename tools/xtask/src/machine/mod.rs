@@ -14,11 +14,12 @@
 //! ```
 
 pub mod bochs;
-mod checks;
+pub mod checks;
 pub mod iso;
 mod kernels;
 pub mod kvm;
-mod linux;
+pub mod linux;
+pub mod linux_files;
 pub mod qemu;
 mod selftest;
 mod speed;

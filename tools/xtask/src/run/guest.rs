@@ -4,6 +4,7 @@ use super::{GUEST_BASE, GUESTS, unwritable};
 use crate::image::freestanding::{Build, binaries};
 use crate::process::{Failure, Outcome, run};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use vmm_core::loader::Container;
@@ -24,8 +25,36 @@ const COPIES: u32 = 3;
 const IMAGE: &str = "guest.image";
 /// The guest that becomes a 32-bit ELF file.
 const PROTECTED: &str = "protected";
-/// What begins guest_ram's size in system.xml.
-const SIZE: &str = "<memory_region name=\"guest_ram\" size=\"";
+/// Memory above the bank that is left to the boot loader, in MiB: it begins with the highest.
+const LOADER: u32 = 32;
+
+/// Where a guest is in the memory of a machine.
+#[derive(Debug)]
+pub struct Place {
+    /// All of the machine's memory, in MiB.
+    pub memory_mib: u32,
+    /// Memory that the machine starts with.
+    pub bank: Option<Bank>,
+}
+
+/// Memory that the boot loader keeps from the kernel: guest_image, which is there when the machine starts, and guest_ram.
+#[derive(Debug)]
+pub struct Bank {
+    /// What guest_image holds.
+    pub file: PathBuf,
+    /// Bytes of guest_image.
+    image: usize,
+    /// Bytes of guest_ram.
+    memory: usize,
+}
+
+impl Bank {
+    /// Where it is.
+    pub fn range(&self) -> Range<u64> {
+        let start = u64::from(BESIDES) * MIB as u64;
+        start..start + (self.image + self.memory) as u64
+    }
+}
 
 /// The guest of a run.
 #[derive(Debug, Clone, Copy)]
@@ -79,24 +108,40 @@ impl<'a> Guest<'a> {
     /// # Errors
     /// What the VMM would refuse, before anything boots.
     pub fn put(&self, folder: &Path) -> Outcome<u32> {
+        Ok(self.place(folder, false)?.memory_mib)
+    }
+
+    /// As [`Self::put`], and says where the guest is in a machine's memory: in a `simulated` machine a large guest is
+    /// there from the start, because a boot loader takes a second for each 5 MiB.
+    ///
+    /// # Errors
+    /// What the VMM would refuse, before anything boots.
+    pub fn place(&self, folder: &Path, simulated: bool) -> Outcome<Place> {
         let image = self.image()?;
-        let to = folder.join(IMAGE);
-        fs::write(&to, &image).map_err(|e| unwritable(&to, &e))?;
-        let size = u32::try_from(image.len().div_ceil(MIB)).unwrap_or(u32::MAX);
-        Ok(size.saturating_mul(COPIES).saturating_add(BESIDES + self.memory))
+        let file = folder.join(IMAGE);
+        fs::write(&file, &image).map_err(|e| unwritable(&file, &e))?;
+        let size = image.len().next_multiple_of(PAGE as usize * MIB);
+        let image_mib = u32::try_from(size / MIB).unwrap_or(u32::MAX);
+        let large = image_mib > PAGE || self.memory > DEFAULT_MEMORY;
+        let bank =
+            (simulated && large).then(|| Bank { file, image: size, memory: self.memory as usize * MIB });
+        let besides = if bank.is_some() { BESIDES + LOADER } else { BESIDES + (COPIES - 1) * image_mib };
+        Ok(Place { memory_mib: self.memory + image_mib + besides, bank })
     }
 
     /// The description `system` with a guest_ram of this memory.
     ///
     /// # Errors
     /// It has no such region.
-    pub fn resize(&self, system: &str) -> Outcome<String> {
-        let parts =
-            system.split_once(SIZE).and_then(|(before, rest)| Some((before, rest.split_once('"')?.1)));
-        let Some((before, after)) = parts else {
-            return Err(Failure::Environment(format!("the system description has no `{SIZE}`")));
+    pub fn describe(&self, system: &str, place: &Place) -> Outcome<String> {
+        let bytes = self.memory as usize * MIB;
+        let Some(bank) = &place.bank else {
+            return region(system, "guest_ram", &format!("size=\"{bytes:#x}\""));
         };
-        Ok(format!("{before}{SIZE}{:#x}\"{after}", self.memory as usize * MIB))
+        let Range { start, .. } = bank.range();
+        let at = |address: u64, size: usize| format!("size=\"{size:#x}\" phys_addr=\"{address:#x}\"");
+        let system = region(system, "guest_image", &at(start, bank.image))?;
+        region(&system, "guest_ram", &at(start + bank.image as u64, bank.memory))
     }
 
     /// The ELF file, built if it is a guest of this project.
@@ -118,13 +163,23 @@ impl<'a> Guest<'a> {
     fn unreadable(&self, file: &Path, error: &std::io::Error) -> Failure {
         let names = GUESTS.join(", ");
         Failure::Environment(format!(
-            "guest {} cannot be read ({error}); there are {names}, or name a Multiboot kernel or a 64-bit ELF file",
+            "guest {} cannot be read ({error}); there are {names}, linux, or name a Multiboot kernel, a bzImage or a 64-bit ELF file",
             file.display()
         ))
     }
 }
 
 const MIB: usize = 1 << 20;
+
+/// The description with these attributes in a region of large pages, besides its name.
+fn region(system: &str, name: &str, attributes: &str) -> Outcome<String> {
+    let start = format!("<memory_region name=\"{name}\" ");
+    let parts = system.split_once(&start).and_then(|(before, rest)| Some((before, rest.split_once("/>")?.1)));
+    let Some((before, after)) = parts else {
+        return Err(Failure::Environment(format!("the system description has no `{start}`")));
+    };
+    Ok(format!("{before}{start}page_size=\"0x200000\" {attributes} />{after}"))
+}
 
 fn read_initrd(file: &Path) -> Outcome<Vec<u8>> {
     match fs::read(file) {

@@ -28,6 +28,7 @@ const REFUSED: &[(&[&str], &str)] = &[
 
 /// Without an SDK: the domains' sources fit our own runtime as well in their form for the SDK, and wrong use is refused.
 pub fn sources() -> Outcome {
+    run("cargo fmt", cargo().current_dir(root().join("tools/sdk")).args(["fmt", "--check"]))?;
     let mut check = cargo();
     check.args([
         "check",
@@ -40,7 +41,6 @@ pub fn sources() -> Outcome {
         freestanding::TARGET,
     ]);
     check.arg("--target-dir").arg(target().join("sdk/sources"));
-    // The second flag is what `cargo xtask check` denies.
     check.env("CARGO_ENCODED_RUSTFLAGS", "--cfg=stock_kernel\u{1f}-Dwarnings");
     run("the check of the domains for the SDK", &mut check)?;
     let program = std::env::current_exe()
