@@ -234,7 +234,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if let Some(file) = arguments.trace.as_ref().or(arguments.record.as_ref()) {
         write_trace(&finished, file, arguments.exits)?;
     }
-    conclude(arguments, &kernel, &finished)?;
+    let concluded = conclude(arguments, &kernel, &finished);
+    linux::panicked(&finished.serial)?;
+    concluded?;
     linux.map_or(Ok(()), |linux| linux.judge(&finished.serial))
 }
 
