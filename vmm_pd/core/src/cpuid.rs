@@ -129,6 +129,11 @@ const fn word(text: &[u8], i: usize) -> u32 {
     u32::from_le_bytes([text[i], text[i + 1], text[i + 2], text[i + 3]])
 }
 
+/// Whether CPUID with this value in EAX shows CR4.OSXSAVE.
+pub const fn shows_osxsave(eax: u32) -> bool {
+    eax == leaf::FEATURES
+}
+
 /// CPUID with these values in EAX and ECX.
 pub fn cpuid(eax: u32, ecx: u32, shown: &Shown<'_>) -> Leaf {
     const VENDOR: &[u8; 12] = b"GenuineIntel";

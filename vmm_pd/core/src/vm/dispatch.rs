@@ -4,7 +4,7 @@ use super::{Observer, Outcome, Processor, Vm};
 use crate::apic::{GeneralProtection, Mode};
 use crate::arch::{Field, Interruption, InterruptionType, cr0, cr4, vector};
 use crate::control::{self, ControlFault};
-use crate::cpuid::{Leaf, Shown, cpuid};
+use crate::cpuid::{Leaf, Shown, cpuid, shows_osxsave};
 use crate::devices::IoOutcome;
 use crate::exit::{IoAccess, RawExit, VmExit};
 use crate::msr::{self, Owner};
@@ -82,10 +82,13 @@ impl<L: PmuLink> Vm<L> {
     fn cpuid<V: Vcpu>(&self, cpu: &mut Processor<'_, V>) {
         let apic = self.apic.mode() != Mode::Disabled;
         let switched = &self.switched;
-        let osxsave = switched.offered() != 0 && cpu.vcpu.read(Field::GuestCr4) & cr4::OSXSAVE != 0;
+        let (eax, ecx) = (cpu.registers.low(Gpr::Rax), cpu.registers.low(Gpr::Rcx));
+        // The read is a system call.
+        let osxsave = shows_osxsave(eax)
+            && switched.offered() != 0
+            && cpu.vcpu.read(Field::GuestCr4) & cr4::OSXSAVE != 0;
         let shown = Shown { pmu: &self.configuration, apic, tsc_hz: self.tsc_hz, switched, osxsave };
-        let Leaf { eax, ebx, ecx, edx } =
-            cpuid(cpu.registers.low(Gpr::Rax), cpu.registers.low(Gpr::Rcx), &shown);
+        let Leaf { eax, ebx, ecx, edx } = cpuid(eax, ecx, &shown);
         for (register, value) in [(Gpr::Rax, eax), (Gpr::Rbx, ebx), (Gpr::Rcx, ecx), (Gpr::Rdx, edx)] {
             cpu.registers.set(register, u64::from(value));
         }
