@@ -55,10 +55,23 @@ impl StopReason {
     }
 }
 
+/// The exit status of an emulator whose isa-debug-exit port the code is written to.
+const fn debug_exit_status(code: u32) -> u64 {
+    (code as u64) << 1 | 1
+}
+
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Exit(code) => write!(f, "the guest ended itself with code {code}"),
+            Self::Exit(code) => {
+                write!(f, "the guest ended itself with code {code}")?;
+                // What an emulator with this port ends with: a test kernel's own documentation speaks of it.
+                if code == 0 {
+                    Ok(())
+                } else {
+                    write!(f, " (isa-debug-exit status {})", debug_exit_status(code))
+                }
+            }
             Self::Shutdown => f.write_str("the guest switched the machine off"),
             Self::Reset => f.write_str("the guest reset the machine"),
             Self::Idle => f.write_str("the guest halted, and nothing is set up to wake it"),

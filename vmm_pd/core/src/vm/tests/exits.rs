@@ -99,7 +99,10 @@ fn output_reaches_the_observer_and_the_exit_port_ends_the_guest() {
     let ran = run(&[out(0x3f8, u64::from(b'h')), out(0x3f8, u64::from(b'i')), out(0xf4, 3)]);
     assert_eq!((ran.seen.output.as_slice(), ran.stop), (b"hi".as_slice(), StopReason::Exit(3)));
     assert!(
-        ran.vm.report(ran.stop).to_string().ends_with("@stop code=3 the guest ended itself with code 3\n")
+        ran.vm
+            .report(ran.stop)
+            .to_string()
+            .ends_with("@stop code=3 the guest ended itself with code 3 (isa-debug-exit status 7)\n")
     );
 }
 
