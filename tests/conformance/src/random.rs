@@ -99,8 +99,8 @@ impl Random {
                 fixed.iter_mut().take(geometry.fixed).for_each(|x| *x = self.events());
                 Op::Count(general, fixed)
             }
-            8 => self.guest_access(geometry),
-            9 | 10 => Op::Read(self.msr()),
+            8 | 9 => self.guest_access(geometry),
+            10 => Op::Read(self.msr()),
             11 => {
                 let kind = self.pick(&[0, 0x4000_0000, 0x8000_0000, 0x2000_0000]);
                 let index = u32::try_from(self.below(10)).unwrap_or(0);
@@ -116,14 +116,14 @@ impl Random {
 
     /// A guest's access, mostly to a control register and with a value that it has had before.
     fn guest_access(&mut self, geometry: &Geometry) -> Op {
-        const KEYS: [u64; 9] = [0, 0x3C, 0xC0, 0x412E, 0x4F2E, 0x01B7, 0xC4, 0x452E, 0x402E];
-        let selector = 0x186 + u32::try_from(self.below(geometry.general.max(1))).unwrap_or(0);
+        const KEYS: [u64; 6] = [0, 0x3C, 0xC0, 0x412E, 0x4F2E, 0x01B7];
+        let selector = 0x186 + u32::try_from(self.below(geometry.general.clamp(1, 2))).unwrap_or(0);
         let msr = self.pick(&[selector, selector, selector, 0x38D]);
         match self.below(8) {
             0 => Op::GuestWrite(self.msr(), self.word()),
             1 | 2 => Op::GuestRead(msr),
-            _ if msr == 0x38D => Op::GuestWrite(msr, self.pick(&[0, 3, 0xB, 0x33, 0xBBBB, 0x3003, 0xB0])),
-            _ => Op::GuestWrite(msr, self.pick(&KEYS) | self.pick(&[0x43, 0x53, 0x03, 0x143, 0x47]) << 16),
+            _ if msr == 0x38D => Op::GuestWrite(msr, self.pick(&[0, 0xB, 0x33, 0xBBBB])),
+            _ => Op::GuestWrite(msr, self.pick(&KEYS) | self.pick(&[0x43, 0x53, 0x47]) << 16),
         }
     }
 
