@@ -172,15 +172,15 @@ impl Report {
             return Err(format!("{lost} performance-monitoring interrupts were lost"));
         }
         // Only RDPMC can be direct on the SDK's kernel.
-        let direct = !self.kernel.starts_with(crate::sdk::DESCRIPTION);
-        if self.mode == "mediated" && direct && self.data_accesses != 0 {
+        let direct = self.mode == "mediated" && !self.kernel.starts_with(crate::sdk::DESCRIPTION);
+        if direct && self.data_accesses != 0 {
             return Err(format!("{} data accesses caused an exit; mediated means none", self.data_accesses));
         }
         let mut good = Vec::new();
         if !self.counters.is_empty() {
             good.push(format!("{} counters exact", self.counters.len()));
         }
-        if self.mode == "mediated" {
+        if direct {
             good.push("no data access caused an exit".to_owned());
         }
         if self.pmi.get("raised").is_some_and(|raised| *raised != 0) {
