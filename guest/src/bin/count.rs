@@ -73,14 +73,14 @@ fn main() -> bool {
     let mut tally = Tally { full_width, right: 0, wrong: 0 };
     let wrmsr_cycles = known::wrmsr_cycles();
     let possible = |workload: &&Workload| geometry.general > LAST || !workload.clears_last;
+    let architectural = [INSTRUCTIONS, BRANCHES].into_iter();
+    for event in architectural.filter(|event| geometry.has(*event) && possible(&&INTERRUPTED)) {
+        interrupted(&geometry, event, &mut tally);
+    }
     for workload in WORKLOADS.iter().filter(possible) {
         for event in (0..EVENTS.len()).filter(|event| geometry.has(*event)) {
             measure(&geometry, workload, event, wrmsr_cycles, &mut tally);
         }
-    }
-    let architectural = [INSTRUCTIONS, BRANCHES].into_iter();
-    for event in architectural.filter(|event| geometry.has(*event) && possible(&&INTERRUPTED)) {
-        interrupted(&geometry, event, &mut tally);
     }
     cost();
     println!("@samples taken={}", TAKEN.load(Relaxed));

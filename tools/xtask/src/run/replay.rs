@@ -24,8 +24,8 @@ const PASSED: &str = ": passed";
 const DIFFERS: &str = ": differs";
 /// The traces of the test, beside the images: the first exits of two guests, one whose accesses fault and one that takes
 /// PMIs. Where the VMM rightly does something else than it did, they are made anew: `cargo xtask run --guest hostile
-/// --timeout 60 --record tests/system/replay/hostile.trace --exits 301`, and `sample` likewise.
-const TRACES: [&str; 2] = ["hostile.trace", "sample.trace"];
+/// --timeout 60 --record tests/system/replay/hostile.trace --exits 300`, and `count` likewise.
+const TRACES: [&str; 2] = ["hostile.trace", "count.trace"];
 /// Words of an entry before its registers.
 const ENTRY_WORDS: usize = 4;
 
