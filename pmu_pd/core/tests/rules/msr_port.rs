@@ -161,6 +161,8 @@ fn modes_program_and_clear_the_control_registers() {
     let processor = port.msrs().unwrap();
     assert_eq!((processor.get(IA32_PERFEVTSEL0 + 3), processor.get(IA32_FIXED_CTR_CTRL)), (0, 0));
     processor.writes.clear();
+    assert_eq!(port.read(IA32_PERFEVTSEL0 + 3), Ok(selector), "kept");
+    assert_eq!(port.read(IA32_FIXED_CTR_CTRL), Ok(0xB0), "kept");
     port.write(IA32_PERFEVTSEL0, selector).unwrap();
     port.write(IA32_FIXED_CTR_CTRL, 0xB).unwrap();
     assert!(port.msrs().unwrap().writes.is_empty(), "mode off counts nothing");
