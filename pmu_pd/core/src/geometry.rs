@@ -262,12 +262,12 @@ impl Geometry {
         self.tsx
     }
 
-    /// Mask of a general-purpose counter's bits (20.2.1, CPUID leaf 0xA EAX[23:16]).
+    /// Mask of a general-purpose counter's bits (20.2.1, CPUID leaf 0xA EAX 23:16).
     pub const fn width_mask(&self) -> u64 {
         width_mask(self.width as u32)
     }
 
-    /// Mask of a fixed counter's bits (20.2.2, CPUID leaf 0xA EDX[12:5]).
+    /// Mask of a fixed counter's bits (20.2.2, CPUID leaf 0xA EDX 12:5).
     pub const fn fixed_width_mask(&self) -> u64 {
         width_mask(self.fixed_width as u32)
     }

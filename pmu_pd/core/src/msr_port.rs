@@ -2,7 +2,7 @@
 //!
 //! Such a kernel keeps IA32_PERF_GLOBAL_CTRL 0 outside the guest, so that whatever is programmed here counts nothing
 //! else; VM entry loads the guest's value, which the VMM puts into the VMCS. A #GP(0) in a system call halts that kernel:
-//! only MSRs that the processor has are named, and only values that it takes are written ([`Limits`]). There is no context
+//! only MSRs that the processor has are named, and only values that it takes are written (`Limits`). There is no context
 //! to switch: one VM has the registers, for good.
 
 use crate::arch::{

@@ -5,7 +5,7 @@
 //! - VM entry loads the guest's IA32_PERF_GLOBAL_CTRL from the VMCS (SDM vol. 3C, 25.8.1); its writes exit and are seen
 //!   here on their way back from the policy domain.
 //! - RDPMC exits unless the policy domain says that it is direct.
-//! - Completed instructions are accounted for by the policy domain, before the entry ([`Request::Account`]).
+//! - Completed instructions are accounted for by the policy domain, before the entry ([`pmu_api::Request::Account`]).
 //! - The kernel delivers no PMIs. While a counter that is to interrupt counts, the preemption timer ends the guest's run
 //!   every [`PERIOD`] timer ticks, and the policy domain is asked whether one is due: a PMI comes late by at most a period
 //!   and is handed to the VMM as the exit that the extension makes of it.
