@@ -111,8 +111,8 @@ impl<'a> Guest<'a> {
         Ok(self.place(folder, false)?.memory_mib)
     }
 
-    /// As [`Self::put`], and says where the guest is in a machine's memory: in a `simulated` machine a large guest is
-    /// there from the start, because a boot loader takes a second for each 5 MiB.
+    /// As [`Self::put`], and says where the guest is in a machine's memory: in a `simulated` machine a guest with
+    /// much memory is there from the start, if its image fits [`BLOCK`].
     ///
     /// # Errors
     /// What the VMM would refuse, before anything boots.
@@ -122,9 +122,11 @@ impl<'a> Guest<'a> {
         fs::write(&file, &image).map_err(|e| unwritable(&file, &e))?;
         let size = image.len().next_multiple_of(PAGE as usize * MIB);
         let image_mib = u32::try_from(size / MIB).unwrap_or(u32::MAX);
-        let large = image_mib > PAGE || self.memory > DEFAULT_MEMORY;
-        let bank =
-            (simulated && large).then(|| Bank { file, image: size, memory: self.memory as usize * MIB });
+        let bank = (simulated && self.memory > DEFAULT_MEMORY && image.len() <= BLOCK).then(|| Bank {
+            file,
+            image: size,
+            memory: self.memory as usize * MIB,
+        });
         let besides = if bank.is_some() { BESIDES + LOADER } else { BESIDES + (COPIES - 1) * image_mib };
         Ok(Place { memory_mib: self.memory + image_mib + besides, bank })
     }
@@ -170,6 +172,9 @@ impl<'a> Guest<'a> {
 }
 
 const MIB: usize = 1 << 20;
+/// What Bochs 2.7 can have in memory from the start: it reads a file into one block of its memory, and the next block of
+/// the guest's is elsewhere in the host's.
+const BLOCK: usize = MIB;
 
 /// The description with these attributes in a region of large pages, besides its name.
 fn region(system: &str, name: &str, attributes: &str) -> Outcome<String> {

@@ -19,4 +19,3 @@ for events in 6 10; do
     echo "linux | samples with $events events | $(samples)"
     echo "linux | lost with $events events | $(lost)"
 done
-echo "linux | rdpmc | $(perf test -v rdpmc 2>&1 | tail -n 1)"
