@@ -125,6 +125,7 @@ pub fn operations() -> Vec<Op> {
         Op::Write(0x391, 1 << 63 | 0x80),
         // Up to here in each run of the tests; the rest at a smaller depth.
         Op::Write(0x390, 1 << 62),
+        Op::Write(0x390, 1 << 55),
         Op::Write(0x18E, ENABLED | 0xC0),
         Op::Write(0x4C1, 1 << 48),
         Op::Write(0x30C, 5),
