@@ -17,6 +17,9 @@ const LIBRARY: &str = "bochs_pmu: ";
 /// Bochs says this when a guest writes "Shutdown" to port 0x8900.
 const SHUTDOWN: &str = "shutdown requested";
 
+/// Bytes of a block of Bochs's memory.
+const BLOCK: usize = 128 << 10;
+
 /// The model that every command uses unless told otherwise: PMU version 5, 8 general-purpose and 4 fixed counters.
 pub const DEFAULT_CPU_MODEL: &str = "corei7_icelake_u";
 /// Simulated instructions a second. TSC, PIT, HPET and local APIC timer agree at any value; a small one makes
@@ -89,7 +92,7 @@ impl Machine {
         let [serial, log, console, report] = logs.map(|name| folder.file(name));
         let configuration = folder.write("bochsrc.txt", &self.configuration(&model, &serial, &log)?)?;
         // The package has the internal debugger built in; it waits for a command before the first instruction.
-        let debugger = folder.write("debugger.txt", "c\n")?;
+        let debugger = folder.write("debugger.txt", &format!("{}c\n", self.touches()?))?;
 
         let mut environment: Vec<(&str, &Path)> = Vec::new();
         let skid = self.pmu.as_ref().map_or(0, |pmu| pmu.skid).to_string();
@@ -129,6 +132,17 @@ impl Machine {
             console,
             wall: start.elapsed(),
         })
+    }
+
+    /// Debugger commands that put the preloaded file where it belongs. Bochs gives memory out in blocks, in the order of
+    /// their first use, but loads a file as if all of its blocks followed the first: they do when nothing else comes
+    /// in between, so each is used once, before the first instruction, by a byte that it holds.
+    fn touches(&self) -> Outcome<String> {
+        let Some((file, address)) = &self.preloaded else { return Ok(String::new()) };
+        let bytes = std::fs::read(file)
+            .map_err(|e| Failure::Environment(format!("{} cannot be read: {e}", file.display())))?;
+        let blocks = (*address..).step_by(BLOCK).zip(bytes.iter().step_by(BLOCK));
+        Ok(blocks.map(|(at, byte)| format!("setpmem {at:#x} 1 {byte:#x}\n")).collect())
     }
 
     fn configuration(&self, model: &str, serial: &Path, log: &Path) -> Outcome<String> {
@@ -242,8 +256,9 @@ fn final_tick(printed: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ended, Stop, choose_model, ended, final_tick, resolve_model};
+    use super::{BLOCK, Ended, Machine, Stop, choose_model, ended, final_tick, resolve_model};
     use std::os::unix::process::ExitStatusExt;
+    use std::path::Path;
     use std::process::ExitStatus;
 
     const HELP: &str = "Supported CPU models:\n\nbx_generic\ncorei7_skylake_x\ncorei7_icelake_u\n\n\
@@ -271,6 +286,20 @@ mod tests {
     fn another_version_is_refused() {
         let message = choose_model(&HELP.replace("2.7", "2.8"), "icelake_u").unwrap_err().to_string();
         assert!(message.contains("not Bochs 2.7") && message.contains("cargo xtask setup"), "{message}");
+    }
+
+    #[test]
+    fn each_block_of_a_preloaded_file_is_used_in_order() {
+        let file = std::env::temp_dir().join(format!("xtask-preloaded-{}", std::process::id()));
+        let mut bytes = vec![0; 2 * BLOCK + 1];
+        (bytes[0], bytes[BLOCK], bytes[2 * BLOCK]) = (1, 0xab, 3);
+        std::fs::write(&file, bytes).unwrap();
+        let mut machine = Machine::new(Path::new("folder"), Path::new("iso"));
+        assert_eq!(machine.touches().unwrap(), "");
+        machine.preloaded = Some((file.clone(), 0x800_0000));
+        let expected = "setpmem 0x8000000 1 0x1\nsetpmem 0x8020000 1 0xab\nsetpmem 0x8040000 1 0x3\n";
+        assert_eq!(machine.touches().unwrap(), expected);
+        std::fs::remove_file(file).unwrap();
     }
 
     #[test]
