@@ -44,18 +44,24 @@ pub const TIMER_PIN: u8 = 2;
 /// The rate of the time-stamp counter where nobody knows it, in Hz.
 const UNKNOWN_TSC_HZ: u64 = 1_000_000_000;
 
+/// PCI's configuration address: a register of 32 bits that takes nothing narrower (PCI Local Bus 3.0, 3.2.2.3.2). The bytes
+/// of it are other registers' ports.
+const PCI_ADDRESS: u16 = 0xcf8;
+/// Bytes of an access to [`PCI_ADDRESS`].
+const PCI_ADDRESS_BYTES: u8 = 4;
+
 /// Ports that software touches on every PC and that do nothing here: first, last, what they read.
 const INERT: &[(u16, u16, u8)] = &[
-    (0x00, 0x1f, 0xff),   // DMA controller
-    (0x60, 0x60, 0xff),   // keyboard controller
-    (0x80, 0x8f, 0xff),   // diagnostics, used as a delay, and DMA pages
-    (0xc0, 0xdf, 0xff),   // second DMA controller
-    (0xf0, 0xf1, 0xff),   // coprocessor
-    (0xcf8, 0xcff, 0xff), // PCI configuration: nothing here
-    (0x2e8, 0x2ef, 0xff), // COM4
-    (0x2f8, 0x2ff, 0xff), // COM2
-    (0x3e8, 0x3ef, 0xff), // COM3
-    (0x3c0, 0x3df, 0xff), // display
+    (0x00, 0x1f, 0xff),         // DMA controller
+    (0x60, 0x60, 0xff),         // keyboard controller
+    (0x80, 0x8f, 0xff),         // diagnostics, used as a delay, and DMA pages
+    (0xc0, 0xdf, 0xff),         // second DMA controller
+    (0xf0, 0xf1, 0xff),         // coprocessor
+    (PCI_ADDRESS, 0xcff, 0xff), // PCI configuration: nothing here
+    (0x2e8, 0x2ef, 0xff),       // COM4
+    (0x2f8, 0x2ff, 0xff),       // COM2
+    (0x3e8, 0x3ef, 0xff),       // COM3
+    (0x3c0, 0x3df, 0xff),       // display
 ];
 
 /// What an OUT brings.
@@ -154,6 +160,9 @@ impl Devices {
     /// IN. Ports are a byte wide: a wider access reads those that follow.
     pub fn read(&mut self, access: IoAccess, now: u64) -> u32 {
         self.tick(now);
+        if is_pci_address(access) {
+            return u32::MAX;
+        }
         let mut bytes = [0xff; 4];
         let mut known = false;
         for (i, byte) in (0..u16::from(access.bytes)).zip(&mut bytes) {
@@ -190,6 +199,7 @@ impl Devices {
         match access.port {
             EXIT => return IoOutcome::Ended(StopReason::Exit(value)),
             SHUTDOWN => return self.shutdown(low),
+            _ if is_pci_address(access) => return IoOutcome::Written,
             fw_cfg::SELECTOR if access.bytes == 2 => {
                 self.firmware.select(u16::from_le_bytes([low, high]));
                 return IoOutcome::Written;
@@ -274,6 +284,10 @@ impl Devices {
             IoOutcome::Written
         }
     }
+}
+
+fn is_pci_address(access: IoAccess) -> bool {
+    access.port == PCI_ADDRESS && access.bytes == PCI_ADDRESS_BYTES
 }
 
 fn inert(port: u16) -> Option<u8> {

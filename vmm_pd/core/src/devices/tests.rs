@@ -43,6 +43,18 @@ fn acpi_and_the_reset_register_end_the_machine() {
     assert_eq!(out(&mut devices, 0x64, 1, 0xfe), IoOutcome::Ended(StopReason::Reset));
 }
 
+/// PCI Local Bus 3.0, 3.2.2.3.2: 32 bits at 0xcf8 are the configuration address, and none of it the reset register.
+#[test]
+fn a_pci_address_does_not_reset_the_machine() {
+    let mut devices = Devices::default();
+    for function in 0..8 {
+        assert_eq!(out(&mut devices, 0xcf8, 4, 0x8000_0000 | function << 8), IoOutcome::Written);
+        assert_eq!(input(&mut devices, 0xcfc, 4), u32::MAX);
+    }
+    assert_eq!(input(&mut devices, 0xcf8, 4), u32::MAX);
+    assert_eq!(devices.unknown(), 0);
+}
+
 #[test]
 fn interrupt_controller_masks_are_kept() {
     let mut devices = Devices::default();
