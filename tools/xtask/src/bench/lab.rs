@@ -129,7 +129,10 @@ fn observed(finished: &Finished) -> Outcome<Observed> {
     report.verdict().map_err(|why| Failure::Check(format!("{why}; {}", finished.summary())))?;
     let of_guest = lines.iter().filter(|line| line.guest);
     let said = of_guest.map(|line| (line.word.to_owned(), line.numbers())).collect();
-    let file = finished.report.as_ref().ok_or_else(incomplete)?;
+    let file = finished
+        .report
+        .as_ref()
+        .ok_or_else(|| Failure::Check("the simulated machine ended without writing its report".into()))?;
     let text = fs::read_to_string(file).map_err(|e| unwritable(file, &e))?;
     let machine: Value = serde_json::from_str(&text)
         .map_err(|e| Failure::Check(format!("{}: the machine's report is malformed: {e}", file.display())))?;

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 const LOG_LIMIT_BYTES: u64 = 64 << 20;
 /// How often the logs are looked at.
 const POLL: Duration = Duration::from_millis(20);
-/// How long an emulator may take to end by itself after it was asked to.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long an emulator may take to end by itself, and to write its report, after it was asked to: long, because a busy
+/// machine is no failure.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
