@@ -12,6 +12,9 @@ type Damage = fn(&mut Vec<u8>);
 /// Offsets in an ELF32 file (System V ABI): the first program header, and in a program header the physical address.
 const PROGRAM_HEADERS: usize = 28;
 const ENTRY: usize = 24;
+/// The place of the section headers; their number, followed by the index of that with their names.
+const SECTION_HEADERS: usize = 32;
+const SECTIONS: usize = 48;
 const OFFSET: usize = 4;
 const PHYSICAL: usize = 12;
 const FILE_SIZE: usize = 16;
@@ -23,9 +26,10 @@ const LOAD: u32 = 1;
 const MAGIC: u32 = 0x1bad_b002;
 
 /// Damaged files: name, how, and what the sentence says.
-const FILES: [(&str, Damage, &str); 8] = [
+const FILES: [(&str, Damage, &str); 9] = [
     ("empty", |file| file.clear(), "not an ELF file"),
-    ("cut-off", cut, "the file ends inside the segment"),
+    ("cut-off", cut, "its headers are cut off"),
+    ("cut-off without section headers", cut_without_sections, "the file ends inside the segment"),
     ("no-header", |file| flags_at(file, 0, 0), "without a Multiboot header"),
     ("video", |file| flags_at(file, MAGIC, 1 << 2), "video mode"),
     ("unknown-flag", |file| flags_at(file, MAGIC, 1 << 5), "flag 5"),
@@ -59,7 +63,14 @@ fn move_second(file: &mut [u8], to: fn(u32) -> u32) {
     }
 }
 
-/// Leaves out the last byte of the last segment.
+/// The same of a file that names no section headers, which come after the segments.
+fn cut_without_sections(file: &mut Vec<u8>) {
+    put(file, SECTION_HEADERS, 0);
+    put(file, SECTIONS, 0);
+    cut(file);
+}
+
+/// Leaves out the last byte of the last segment, and with it what comes after.
 fn cut(file: &mut Vec<u8>) {
     if let Some(last) = loads(file).last() {
         let end = word(file, last + OFFSET) + word(file, last + FILE_SIZE);
