@@ -214,6 +214,7 @@ impl Unit {
         }
         let cpu = self.cpu;
         let slot = cpu.slot();
+        cpu.unblock_virtual_nmis();
         let controls = cpu.vmread32(functions, vmcs::ENTRY_CONTROLS);
         let read_if = |bit, field| (controls & bit != 0).then(|| cpu.vmread64(functions, field));
         let guest = GuestLoads {

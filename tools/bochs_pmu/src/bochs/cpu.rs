@@ -32,6 +32,7 @@ pub struct Cpu {
     lvtpc: *mut u32,
     apic_id: *const u32,
     apic_base: *mut u64,
+    event_mask: *mut u32,
     in_vmx: *const u8,
     in_guest: *const u8,
     vmcs: *const u64,
@@ -72,6 +73,7 @@ impl Cpu {
             lvtpc: get("local_apic.lvt2").cast(),
             apic_id: get("local_apic.apic_id").cast(),
             apic_base: get("MSR.apicbase").cast(),
+            event_mask: get("event_mask").cast(),
             in_vmx: &raw const NEVER.0,
             in_guest: &raw const NEVER.0,
             vmcs: &raw const NEVER.1,
@@ -88,6 +90,9 @@ impl Cpu {
         self.vmcs = get("vmcsptr").cast();
     }
 }
+
+/// The bit of virtual NMIs in a processor's mask of events.
+const EVENT_VIRTUAL_NMI: u32 = 1 << 7;
 
 /// The state of VMX where there is none.
 static NEVER: (u8, u64) = (0, NO_VMCS);
@@ -174,6 +179,13 @@ impl Cpu {
     pub fn update_interrupt_mask(&self, functions: &Functions) {
         // SAFETY: the processor is live; the function only looks at its flags and controls.
         unsafe { (functions.interrupt_mask_change)(self.object) };
+    }
+
+    /// Ends the blocking of virtual NMIs before a VM entry, which loads it (SDM vol. 3C, 27.7.1): stock Bochs
+    /// lets the blocking of the guest that ran before, and whose NMI handler an exit interrupted, stay in force.
+    pub fn unblock_virtual_nmis(&self) {
+        // SAFETY: a field of the live processor, see above.
+        unsafe { *self.event_mask &= !EVENT_VIRTUAL_NMI };
     }
 
     /// Delivers an interrupt to this processor's local APIC.
