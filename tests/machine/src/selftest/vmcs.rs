@@ -28,6 +28,10 @@ pub const RFLAGS_IF: u64 = 1 << 9;
 pub const EXTERNAL_INTERRUPT_EXITING: u64 = 1;
 /// Pin-based control: NMIs exit.
 pub const NMI_EXITING: u64 = 1 << 3;
+/// Pin-based control: the guest's NMIs are virtual ones.
+pub const VIRTUAL_NMIS: u64 = 1 << 5;
+/// Interruptibility state: blocking by NMI.
+pub const BLOCKING_BY_NMI: u64 = 1 << 3;
 /// Processor-based control: RDPMC exits.
 pub const RDPMC_EXITING: u64 = 1 << 11;
 const USE_MSR_BITMAPS: u64 = 1 << 28;
@@ -297,9 +301,14 @@ pub const RUN: u64 = 10;
 /// Runs the guest from its first instruction to the next exit. Right before the VM entry `host_ctrl` is
 /// written to IA32_PERF_GLOBAL_CTRL, so that of the host's instructions only the entry counts.
 pub fn run(guest: Guest, flags: u64, host_ctrl: u64) -> Exit {
+    set(guest::INTERRUPTIBILITY_STATE, 0);
+    run_as_blocked(guest, flags, host_ctrl)
+}
+
+/// The same with the interruptibility state that is there.
+pub fn run_as_blocked(guest: Guest, flags: u64, host_ctrl: u64) -> Exit {
     set(guest::RIP, guest.0);
     set(guest::RFLAGS, RFLAGS_ALWAYS | flags);
-    set(guest::INTERRUPTIBILITY_STATE, 0);
     set(guest::ACTIVITY_STATE, 0);
     let (failed, rax, rdx, cycles): (u64, u64, u64, u64);
     let (high, low) = split(host_ctrl);

@@ -43,6 +43,28 @@ pub fn check(report: &mut Report, geometry: &Geometry) {
     lists(report, geometry);
     intercepts(report, geometry);
     debugctl(report, geometry);
+    nmi_blocking(report, geometry);
+}
+
+/// Each VM entry loads the blocking of NMIs, each exit saves it: that of one guest is not the next one's.
+fn nmi_blocking(report: &mut Report, geometry: &Geometry) {
+    let mut check = |name, got, want| report.check(name, "27.7.1, 28.3.4", got, want);
+    prepare(geometry, 0);
+    pin_controls(NMI_EXITING | VIRTUAL_NMIS);
+    for (end, name, blocking) in [
+        (
+            "VMX: a guest in its NMI handler runs to its VMCALL",
+            "VMX: a guest in its NMI handler blocks NMIs",
+            BLOCKING_BY_NMI,
+        ),
+        ("VMX: the next guest runs to its VMCALL", "VMX: the next guest does not block NMIs", 0),
+    ] {
+        set(guest_state::INTERRUPTIBILITY_STATE, blocking);
+        let exit = run_as_blocked(guest::counting_loop(), 0, 0);
+        check(end, exit.code(), REASON_VMCALL);
+        check(name, get(guest_state::INTERRUPTIBILITY_STATE), blocking);
+    }
+    pin_controls(0);
 }
 
 fn capabilities(report: &mut Report) {
