@@ -62,8 +62,8 @@ pub fn sources() -> Outcome {
     Ok(())
 }
 
-/// On the SDK that the variable names: the guest counts exactly with configuration benchmark, has no PMU with the others,
-/// and the system of two VMs gives the PMU to the first.
+/// On the SDK that the variable names: the guest counts exactly with configuration benchmark, and has no PMU with the
+/// others.
 pub fn in_bochs() -> Outcome {
     let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
     for config in [Name::Benchmark, Name::Debug, Name::Release] {
