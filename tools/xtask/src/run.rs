@@ -212,6 +212,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
             machine.cpu_model.clone_from(&arguments.model);
             machine.pmu = Some(bochs::Pmu { skid: arguments.skid, costs: costs(&arguments.costs) });
             machine.memory_mib = place.memory_mib;
+            if linux.is_some() {
+                machine.ips = linux::IPS;
+            }
             if let Some(bank) = &place.bank {
                 image.reserve(&bank.range())?;
                 machine.preloaded = Some((bank.file.clone(), bank.range().start));

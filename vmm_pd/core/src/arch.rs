@@ -62,6 +62,8 @@ pub mod exit_control {
 
 /// VM-entry controls (table 25-15).
 pub mod entry_control {
+    /// Load DR7 and IA32_DEBUGCTL.
+    pub const LOAD_DEBUG: u64 = 1 << 2;
     /// The guest is in IA-32e mode.
     pub const IA32E_GUEST: u64 = 1 << 9;
     /// Load IA32_PERF_GLOBAL_CTRL.
@@ -104,6 +106,8 @@ pub mod cr0 {
 pub mod cr4 {
     /// Time-stamp disable: RDTSC at CPL 0 only.
     pub const TSD: u64 = 1 << 2;
+    /// Debugging extensions: I/O breakpoints, and DR4 and DR5 are no other names.
+    pub const DE: u64 = 1 << 3;
     /// Page size extensions.
     pub const PSE: u64 = 1 << 4;
     /// Physical address extension.
@@ -235,10 +239,7 @@ pub const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 pub const DR7_RESET: u64 = 0x400;
 /// DR6 after reset (SDM vol. 3A, table 10-1).
 pub const DR6_RESET: u64 = 0xffff_0ff0;
-/// Physical address of the local APIC after reset (SDM vol. 3A, 11.4.1).
-pub const APIC_BASE_ADDRESS: u64 = 0xfee0_0000;
-/// Physical address of the I/O APIC.
-pub const IOAPIC_ADDRESS: u64 = 0xfec0_0000;
+pub use crate::devices::described::{APIC_BASE_ADDRESS, IOAPIC_ADDRESS};
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
 /// Longest instruction in bytes (SDM vol. 2A, 2.3.11).

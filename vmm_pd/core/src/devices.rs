@@ -3,6 +3,7 @@
 //! and is counted.
 
 mod clock;
+pub mod described;
 pub mod fw_cfg;
 pub mod ioapic;
 pub mod pic;
@@ -13,6 +14,7 @@ pub mod uart;
 
 use crate::exit::IoAccess;
 use crate::report::StopReason;
+use described::{TIMER_LINE, TIMER_PIN};
 use fw_cfg::FirmwareConfiguration;
 use ioapic::IoApic;
 use pic::Pic;
@@ -35,11 +37,8 @@ const PIC_LINES: u8 = 16;
 /// COM1.
 const COM1: u16 = 0x3f8;
 const COM1_LAST: u16 = COM1 + 7;
-/// Interrupt lines of the timer and of COM1.
-const TIMER_LINE: u8 = 0;
+/// Interrupt line of COM1.
 const COM1_LINE: u8 = 4;
-/// The I/O APIC's pin of the timer; every other line has the pin of its number. The tables of the guest say so.
-pub const TIMER_PIN: u8 = 2;
 
 /// The rate of the time-stamp counter where nobody knows it, in Hz.
 const UNKNOWN_TSC_HZ: u64 = 1_000_000_000;

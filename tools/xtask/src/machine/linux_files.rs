@@ -68,7 +68,9 @@ pub fn initial_files(folder: &Path, scripts: &[(&str, &str)]) -> Outcome<PathBuf
         fs::write(tree.join(name), script).map_err(failed)?;
         fs::set_permissions(tree.join(name), fs::Permissions::from_mode(0o755)).map_err(failed)?;
     }
-    fs::copy(kernels::linux_program("machine-known")?, tree.join("known")).map_err(failed)?;
+    for (program, name) in [("machine-known", "known"), ("machine-rdpmc", "rdpmc")] {
+        fs::copy(kernels::linux_program(program)?, tree.join(name)).map_err(failed)?;
+    }
     for file in [BUSYBOX, PERF].map(PathBuf::from).into_iter().chain(libraries(PERF)?) {
         let place = tree.join(file.strip_prefix("/").unwrap_or(&file));
         let put = place.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::copy(&file, &place));

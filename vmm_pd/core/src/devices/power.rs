@@ -2,20 +2,9 @@
 //! is given name its ports.
 
 use super::clock::Clock;
+use super::described::{PM_TIMER, PM1A_CONTROL, PM1A_EVENT, RESET, SLEEP_TYPE_OFF};
 
-/// PM1a event block: status and enable, 16 bits each (4.8.3.1).
-pub const PM1A_EVENT: u16 = 0x600;
-/// PM1a control, 16 bits (4.8.3.2).
-pub const PM1A_CONTROL: u16 = 0x604;
-/// The power-management timer, 32 bits (4.8.3.3).
-pub const PM_TIMER: u16 = 0x608;
 const PM_TIMER_LAST: u16 = PM_TIMER + 3;
-/// What the tables' `\_S5` must name as the sleep type for power-off.
-pub const SLEEP_TYPE_OFF: u8 = 5;
-/// The reset register of the tables.
-pub const RESET: u16 = 0xcf9;
-/// The value that resets the machine there.
-pub const RESET_VALUE: u8 = 6;
 /// The bits of the reset register: 2 resets when it is set.
 const RESET_NOW: u8 = 1 << 2;
 /// The keyboard controller's command port, and the command that pulses the processor's reset.
@@ -111,6 +100,7 @@ const PM1A_CONTROL_END: u16 = PM1A_CONTROL + 2;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::described::RESET_VALUE;
 
     #[test]
     fn the_timer_counts_at_its_rate() {
