@@ -6,7 +6,8 @@ use crate::registers::{Operand, Registers};
 /// What `VMEnter` returns with, as words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RawExit {
-    /// Basic exit reason (SDM vol. 3D, appendix C); all ones if VM entry itself failed.
+    /// Basic exit reason (SDM vol. 3D, appendix C), with [`reason::ENTRY_FAILED`] if VM entry failed in the guest's state;
+    /// all ones if the instruction that enters failed.
     pub reason: u32,
     /// Exit qualification; for a PMI the vector.
     pub qualification: u64,
@@ -167,6 +168,8 @@ pub mod reason {
     pub const COUNT: usize = 70;
     /// `VMEnter`'s reason when VMLAUNCH or VMRESUME itself fails.
     pub const ENTRY_REFUSED: u32 = u32::MAX;
+    /// In an exit reason: VM entry failed after it began to load the guest's state (SDM vol. 3C, 25.9.1).
+    pub const ENTRY_FAILED: u32 = 1 << 31;
     /// Triple fault.
     pub const TRIPLE_FAULT: u32 = 2;
     /// WRMSR.
@@ -174,7 +177,10 @@ pub mod reason {
 
     /// A reason's name, in words that can be a key.
     pub const fn name(reason: u32) -> &'static str {
-        match reason {
+        if reason == ENTRY_REFUSED {
+            return "entry-refused";
+        }
+        match reason & !ENTRY_FAILED {
             0 => "exception-or-nmi",
             1 => "pmi",
             TRIPLE_FAULT => "triple-fault",
@@ -238,7 +244,6 @@ pub mod reason {
             67 => "umwait",
             68 => "tpause",
             69 => "loadiwkey",
-            ENTRY_REFUSED => "entry-refused",
             _ => "other",
         }
     }
@@ -270,7 +275,8 @@ impl RawExit {
             30 => self.io(),
             31 => VmExit::Rdmsr,
             reason::WRMSR => VmExit::Wrmsr,
-            33 | 34 | 41 | reason::ENTRY_REFUSED => VmExit::EntryFailure,
+            // The kernel of the Microkit SDK cuts ENTRY_FAILED off.
+            33 | 34 | 41 => VmExit::EntryFailure,
             40 => VmExit::Pause,
             48 => VmExit::EptViolation(EptViolation {
                 address: self.guest_physical,
@@ -285,6 +291,8 @@ impl RawExit {
             // GETSEC, VMX instructions, MWAIT, MONITOR, INVEPT, RDTSCP, INVVPID, RDRAND, INVPCID, VMFUNC,
             // ENCLS, RDSEED, XSAVES, XRSTORS: absent from the CPUID that the guest sees.
             11 | 18..=27 | 36 | 39 | 50 | 51 | 53 | 57..=61 | 63 | 64 => VmExit::Undefined,
+            // ENTRY_REFUSED has the bit, too.
+            failed if failed & reason::ENTRY_FAILED != 0 => VmExit::EntryFailure,
             other => VmExit::Unknown(other),
         }
     }
@@ -361,6 +369,20 @@ mod tests {
     fn an_unknown_reason_is_kept() {
         assert_eq!(exit(69, 0), VmExit::Unknown(69));
         assert_eq!(exit(0x1234, 0), VmExit::Unknown(0x1234));
+    }
+
+    /// SDM vol. 3C, 25.9.1 and 27.8: bit 31, with the basic reasons 33, 34 and 41; and what `VMEnter` says where no exit
+    /// reason was written.
+    #[test]
+    fn a_failed_entry_is_one_whatever_its_reason() {
+        for (basic, name) in
+            [(33, "entry-failure-state"), (34, "entry-failure-msr"), (41, "entry-failure-machine-check")]
+        {
+            for number in [basic, 1 << 31 | basic] {
+                assert_eq!((exit(number, 0), reason::name(number)), (VmExit::EntryFailure, name));
+            }
+        }
         assert_eq!(exit(reason::ENTRY_REFUSED, u64::MAX), VmExit::EntryFailure);
+        assert_eq!(reason::name(reason::ENTRY_REFUSED), "entry-refused");
     }
 }

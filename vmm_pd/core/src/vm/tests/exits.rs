@@ -188,7 +188,8 @@ fn cache_instructions_do_nothing() {
 fn what_cannot_go_on_stops_the_guest_with_its_reason() {
     assert_eq!(run(&[]).stop, StopReason::TripleFault);
     assert_eq!(run(&[exit(9)]).stop, StopReason::Unsupported("task switch"));
-    assert_eq!(run(&[exit(33)]).stop, StopReason::EntryFailure { error: 0 });
+    // SDM vol. 3C, 25.9.1: bit 31 says that the entry failed.
+    assert_eq!(run(&[exit(1 << 31 | 33)]).stop, StopReason::EntryFailure { error: 0 });
     assert_eq!(run(&[exit(u32::MAX)]).stop, StopReason::EntryFailure { error: 0 });
     assert_eq!(run(&[exit(999)]).stop, StopReason::UnknownExit(999));
     assert_eq!(run(&[exit(46)]).stop.to_string(), "exit reason 46, gdtr-idtr-access, is not emulated");
