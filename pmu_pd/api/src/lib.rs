@@ -12,7 +12,9 @@
 //!    [`Reply::Value`] or [`Reply::Done`] the VMM advances the guest's RIP and passes [`COMPLETED`] to VMEnter
 //!    (MR3): the kernel then credits the instruction to the counters. After [`Reply::Fault`] it injects #GP(0)
 //!    and passes 0: an instruction that faults does not retire. A kernel without the PMU extension takes no such
-//!    word: there the VMM sends [`Request::Account`] before it enters a guest that counts.
+//!    word: there the policy domain has accounted for the access when it answers, and the VMM sends [`Request::Account`]
+//!    after the other exits of a guest that counts. Either is answered with [`Reply::ValueWithPmi`] or
+//!    [`Reply::DoneWithPmi`] when a PMI is due.
 //! 3. When [`Configuration::report_overflow`] is set, each PMI goes to [`Request::Overflow`] first.
 //! 4. A snapshot travels in [`Chunk`]s: [`Request::Save`] of chunk 0 takes it, the others follow in order;
 //!    [`Request::Restore`] of the last chunk applies it whole or not at all. It holds no PMI: one that VMEnter has reported,

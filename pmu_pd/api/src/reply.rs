@@ -31,6 +31,10 @@ codes! {
         Statistics = 0x88,
         /// [`Reply::Restored`].
         Restored = 0x89,
+        /// [`Reply::ValueWithPmi`].
+        ValueWithPmi = 0x8A,
+        /// [`Reply::DoneWithPmi`].
+        DoneWithPmi = 0x8B,
         /// [`Reply::Replaced`].
         Replaced = 0xA0,
         /// [`Reply::Fault`].
@@ -73,6 +77,13 @@ pub enum Reply {
     },
     /// The instruction is done. Word 0: [`COMPLETED`].
     Done,
+    /// As [`Reply::Value`], and a PMI is due: on a kernel without the PMU extension.
+    ValueWithPmi {
+        /// What goes to the guest's EDX:EAX.
+        value: u64,
+    },
+    /// As [`Reply::Done`], and a PMI is due: on a kernel without the PMU extension.
+    DoneWithPmi,
     /// The instruction raises #GP(0) in the guest; nothing changed. Word 0: the vector, 13.
     Fault,
     /// What to do with the PMI. Word 0: 1 deliver, 2 delay, 3 spurious; word 1: cycles of the delay or 0.
@@ -111,6 +122,8 @@ impl Reply {
             Reply::Opened(configuration) => Message::new(Code::Opened.code(), configuration.words()),
             Reply::Value { value } => Message::new(Code::Value.code(), [COMPLETED, value]),
             Reply::Done => Message::new(Code::Done.code(), [COMPLETED]),
+            Reply::ValueWithPmi { value } => Message::new(Code::ValueWithPmi.code(), [COMPLETED, value]),
+            Reply::DoneWithPmi => Message::new(Code::DoneWithPmi.code(), [COMPLETED]),
             Reply::Fault => Message::new(Code::Fault.code(), [GENERAL_PROTECTION]),
             Reply::Overflow(decision) => {
                 let words = match decision {
@@ -146,6 +159,11 @@ impl Reply {
                 _ => Err(Malformed::Word { index: 0 }),
             },
             ReplyCode::Done => only(message, COMPLETED, Reply::Done),
+            ReplyCode::ValueWithPmi => match message.exactly()? {
+                [COMPLETED, value] => Ok(Reply::ValueWithPmi { value }),
+                _ => Err(Malformed::Word { index: 0 }),
+            },
+            ReplyCode::DoneWithPmi => only(message, COMPLETED, Reply::DoneWithPmi),
             ReplyCode::Fault => only(message, GENERAL_PROTECTION, Reply::Fault),
             ReplyCode::Overflow => match message.exactly()? {
                 [DELIVER, 0] => Ok(Reply::Overflow(OverflowDecision::Deliver)),

@@ -75,7 +75,7 @@ impl Privilege {
 pub struct Completion {
     /// It was a branch.
     pub branch: bool,
-    /// It was at CPL 3.
+    /// It was at CPL 1, 2 or 3.
     pub user: bool,
 }
 
@@ -146,10 +146,10 @@ pub enum Request {
         /// Index of the first one wanted, in the order of [`Statistic`](crate::Statistic).
         first: u64,
     },
-    /// On a kernel without the PMU extension, before each VM entry of a guest that counts: account for the instruction
-    /// that the VMM completed since the last exit, if it did, and say whether a PMI is due. Word 0: 0, or bit 0 with
-    /// bit 1 for a branch and bit 2 for CPL 3. Answer: [`Reply::Value`](crate::Reply::Value), 1 if a PMI is due, else 0.
-    /// Refused where the kernel does both.
+    /// On a kernel without the PMU extension, after an exit of a guest that counts, and without a request for an access:
+    /// account for the instruction that the VMM completed, if it did, and say whether a PMI is due. Word 0: 0, or bit 0
+    /// with bit 1 for a branch and bit 2 for a CPL above 0. Answer: [`Reply::Done`](crate::Reply::Done) or
+    /// [`Reply::DoneWithPmi`](crate::Reply::DoneWithPmi). Refused where the kernel does both.
     Account {
         /// The completed instruction.
         completed: Option<Completion>,

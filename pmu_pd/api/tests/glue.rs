@@ -107,20 +107,25 @@ fn accesses_are_the_protocols_requests() {
         Reply::Value { value: 0x1234 },
         Reply::Value { value: 0x5678 },
         Reply::Fault,
-        Reply::Value { value: 0 },
-        Reply::Value { value: 1 },
         Reply::Done,
+        Reply::DoneWithPmi,
+        Reply::ValueWithPmi { value: 9 },
+        Reply::DoneWithPmi,
     ];
     let statements = "pmu_open(0, leaf);\n\
-        printf(\"%d\\n\", pmu_wrmsr(0, 0x186, 0x4300c0));\n\
-        printf(\"%d\\n\", pmu_wrmsr(0, 0x186, 1ull << 63));\n\
-        printf(\"%d\\n\", pmu_wrmsr(0, 0x38f, 0x100000001));\n\
-        printf(\"%d \", pmu_read(PMU_OPERATION_READ, 0xc1, 0, &value)); printf(\"%llx\\n\", (unsigned long long)value);\n\
-        printf(\"%d \", pmu_read(PMU_OPERATION_RDPMC, 1, 0xf, &value)); printf(\"%llx\\n\", (unsigned long long)value);\n\
-        printf(\"%d \", pmu_read(PMU_OPERATION_READ, 0x3f1, 0, &value)); printf(\"%llx\\n\", (unsigned long long)value);\n\
+        printf(\"%d\\n\", pmu_access(0, PMU_OPERATION_WRITE, 0x186, 0x4300c0, &value));\n\
+        printf(\"%d\\n\", pmu_access(0, PMU_OPERATION_WRITE, 0x186, 1ull << 63, &value));\n\
+        printf(\"%d\\n\", pmu_access(0, PMU_OPERATION_WRITE, 0x38f, 0x100000001, &value));\n\
+        printf(\"%d \", pmu_access(0, PMU_OPERATION_READ, 0xc1, 0, &value)); printf(\"%llx\\n\", (unsigned long long)value);\n\
+        printf(\"%d \", pmu_access(0, PMU_OPERATION_RDPMC, 1, 0xf, &value)); printf(\"%llx\\n\", (unsigned long long)value);\n\
+        printf(\"%d \", pmu_access(0, PMU_OPERATION_READ, 0x3f1, 0, &value)); printf(\"fault\\n\");\n\
+        printf(\"%d\\n\", pmu_account(false, false));\n\
         printf(\"%d\\n\", pmu_account(true, false));\n\
         printf(\"%d\\n\", pmu_account(true, true));\n\
-        printf(\"%d\\n\", pmu_wrmsr(0, 0x38f, 0));\n\
+        printf(\"%d \", pmu_access(0, PMU_OPERATION_READ, 0xc1, 0, &value)); printf(\"%llx\\n\", (unsigned long long)value);\n\
+        printf(\"%d\\n\", pmu_account(true, false));\n\
+        printf(\"%d\\n\", pmu_access(0, PMU_OPERATION_WRITE, 0x38f, 0, &value));\n\
+        printf(\"%d\\n\", pmu_account(true, false));\n\
         printf(\"%d\\n\", pmu_account(true, true));\n\
         printf(\"%llx %llx\\n\", (unsigned long long)pmu_primary_controls(0x800), (unsigned long long)pmu_primary_controls(1));";
     let completed = |user| Request::Account { completed: Some(Completion { branch: false, user }) };
@@ -140,13 +145,19 @@ fn accesses_are_the_protocols_requests() {
         call(Request::Rdpmc { index: 1, privilege }),
         "1 5678".into(),
         call(Request::Read { msr: 0x3F1 }),
-        "0 0".into(),
+        "0 fault".into(),
+        // The answers have accounted.
+        "0".into(),
         call(completed(false)),
         "0".into(),
         call(completed(true)),
         "1".into(),
+        call(Request::Read { msr: 0xC1 }),
+        "1 9".into(),
+        "1".into(),
         call(Request::Write { msr: 0x38F, value: 0 }),
         "vmcs 0 2808 0".into(),
+        "1".into(),
         "1".into(),
         // Nothing counts: there is nothing to account for.
         "0".into(),

@@ -57,6 +57,8 @@ fn replies() -> Vec<Reply> {
         Reply::Value { value: 0 },
         Reply::Value { value: u64::MAX },
         Reply::Done,
+        Reply::ValueWithPmi { value: 0 },
+        Reply::DoneWithPmi,
         Reply::Fault,
         Reply::Overflow(OverflowDecision::Deliver),
         Reply::Overflow(OverflowDecision::Delay { cycles: 0 }),
@@ -183,6 +185,9 @@ fn words_are_in_range() {
     reply(ReplyCode::Value, &[0, 5], 0);
     reply(ReplyCode::Value, &[2, 5], 0);
     reply(ReplyCode::Done, &[0], 0);
+    reply(ReplyCode::ValueWithPmi, &[0, 5], 0);
+    reply(ReplyCode::ValueWithPmi, &[3, 5], 0);
+    reply(ReplyCode::DoneWithPmi, &[2], 0);
     reply(ReplyCode::Fault, &[14], 0);
     reply(ReplyCode::Overflow, &[0, 0], 0);
     reply(ReplyCode::Overflow, &[4, 0], 0);

@@ -122,9 +122,10 @@ impl<L: PmuLink> Pmu<L> {
     /// # Errors
     /// [`PmuError`]
     pub fn account(&mut self, completed: Option<Completion>) -> Result<bool, PmuError> {
-        match self.value(Request::Account { completed })? {
-            Access::Done(due) => Ok(due != 0),
-            Access::Fault => Err(PmuError::Unexpected(Reply::Fault)),
+        match self.ask(Request::Account { completed })? {
+            Reply::Done => Ok(false),
+            Reply::DoneWithPmi => Ok(true),
+            other => Err(PmuError::Unexpected(other)),
         }
     }
 

@@ -5,10 +5,11 @@
 //! - VM entry loads the guest's IA32_PERF_GLOBAL_CTRL from the VMCS (SDM vol. 3C, 25.8.1); its writes exit and are seen
 //!   here on their way back from the policy domain.
 //! - RDPMC exits unless the policy domain says that it is direct.
-//! - Completed instructions are accounted for by the policy domain, before the entry ([`pmu_api::Request::Account`]).
+//! - Completed instructions are accounted for by the policy domain: accesses of the PMU with the answer, others by
+//!   [`pmu_api::Request::Account`] before the entry. No exit takes more than one call.
 //! - The kernel delivers no PMIs. While a counter that is to interrupt counts, the preemption timer ends the guest's run
-//!   every [`PERIOD`] timer ticks, and the policy domain is asked whether one is due: a PMI comes late by at most a period
-//!   and is handed to the VMM as the exit that the extension makes of it.
+//!   every [`PERIOD`] timer ticks, and after each exit the policy domain is asked whether one is due, by one of these
+//!   calls: a PMI comes late by at most a period and is handed to the VMM as the exit that the extension makes of it.
 
 mod link;
 #[cfg(test)]
@@ -49,24 +50,44 @@ pub struct StockVcpu<'a, V, L> {
     kept: Option<Registers>,
     /// A PMI is due.
     pmi: bool,
+    /// A counter that is to interrupt has counted, and the policy domain was not asked since.
+    unseen: bool,
 }
 
 impl<'a, V: Vcpu, L: PmuLink> StockVcpu<'a, V, L> {
     /// The layer over `vcpu`; `link` leads to the policy domain, and `state` is that of the VMM's own link.
     pub const fn new(vcpu: V, link: L, state: &'a Cell<State>) -> Self {
         let registers = Registers([0; crate::registers::REGISTERS]);
-        Self { vcpu, pmu: Pmu::new(link), state, loaded: 0, timer: None, registers, kept: None, pmi: false }
+        Self {
+            vcpu,
+            pmu: Pmu::new(link),
+            state,
+            loaded: 0,
+            timer: None,
+            registers,
+            kept: None,
+            pmi: false,
+            unseen: false,
+        }
     }
 
-    /// The policy domain accounts for what was completed and says whether a PMI is due.
-    fn account(&mut self, completed: bool) {
-        let completed = completed.then(|| {
-            let [rights, ..] = self.vcpu.read(Field::GuestSsAccessRights).to_le_bytes();
-            // SDM vol. 3C, table 25-2: the DPL of SS is the CPL. The VMM completes no branches.
-            Completion { branch: false, user: rights >> 5 & 3 == 3 }
-        });
-        // A domain that refuses has no PMIs; its refusals of accesses are what the VMM reports.
-        self.pmi |= self.pmu.account(completed).unwrap_or(false);
+    /// Before an entry: the policy domain has accounted for what was completed, and said whether a PMI is due.
+    fn settle(&mut self, completed: bool) {
+        let mut state = self.state.get();
+        self.pmi |= core::mem::take(&mut state.pmi);
+        let accounted = core::mem::take(&mut state.accounted);
+        self.state.set(state);
+        let completed = completed && state.counts();
+        if !accounted && (completed || self.unseen) {
+            let completed = completed.then(|| {
+                let [rights, ..] = self.vcpu.read(Field::GuestSsAccessRights).to_le_bytes();
+                // SDM vol. 3C, table 25-2: the DPL of SS is the CPL. The VMM completes no branches.
+                Completion { branch: false, user: rights >> 5 & 3 != 0 }
+            });
+            // A domain that refuses has no PMIs; its refusals of accesses are what the VMM reports.
+            self.pmi |= self.pmu.account(completed).unwrap_or(false);
+        }
+        self.unseen = false;
     }
 
     /// The exit of a PMI at `entry`, which has not happened.
@@ -112,14 +133,12 @@ impl<V: Vcpu, L: PmuLink> Vcpu for StockVcpu<'_, V, L> {
     fn enter(&mut self, entry: &Entry) -> Return {
         let mut entry = *entry;
         loop {
-            let state = self.state.get();
-            if state.counts() && entry.completed {
-                self.account(true);
-            }
+            self.settle(entry.completed);
             entry.completed = false;
             if core::mem::take(&mut self.pmi) {
                 return Return::Exit(self.interrupted(&entry));
             }
+            let state = self.state.get();
             if self.loaded != state.global_control {
                 self.loaded = state.global_control;
                 self.vcpu.write(Field::GuestPerfGlobalControl, self.loaded);
@@ -133,8 +152,7 @@ impl<V: Vcpu, L: PmuLink> Vcpu for StockVcpu<'_, V, L> {
             if let Some(armed) = armed {
                 let left = self.vcpu.read(Field::PreemptionTimer).min(armed);
                 self.timer = self.timer.map(|own| own.saturating_sub(armed - left));
-                // Before the VMM acts on the exit, which may clear or disable what overflowed.
-                self.account(false);
+                self.unseen = true;
             }
             match result {
                 Return::Exit(exit) => {

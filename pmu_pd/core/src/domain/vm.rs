@@ -103,10 +103,10 @@ impl<'a, P: PmuPort> Vm<'a, P> {
         }
         let (port, statistics) = (&mut self.port, self.statistics);
         match *request {
-            Request::Read { msr } => value(vpmu.read(port, msr), statistics, Statistic::Reads),
-            Request::Write { msr, value } => written(vpmu.write(port, msr, value), statistics),
+            Request::Read { msr } => value(vpmu.accounted_read(port, msr), statistics, Statistic::Reads),
+            Request::Write { msr, value } => written(vpmu.accounted_write(port, msr, value), statistics),
             Request::Rdpmc { index, privilege } => {
-                value(vpmu.rdpmc(port, index, privilege), statistics, Statistic::Rdpmcs)
+                value(vpmu.accounted_rdpmc(port, index, privilege), statistics, Statistic::Rdpmcs)
             }
             Request::Overflow => {
                 let decision = vpmu.overflow(now);
@@ -118,7 +118,7 @@ impl<'a, P: PmuPort> Vm<'a, P> {
                 Ok(Reply::Overflow(decision))
             }
             Request::Account { completed } => match vpmu.account(port, completed) {
-                Ok(due) => Ok(Reply::Value { value: u64::from(due) }),
+                Ok(due) => Ok(done(due)),
                 Err(error) => Err(port_refusal(error)),
             },
             Request::Save { index } => self.save(index),
@@ -195,19 +195,27 @@ impl<'a, P: PmuPort> Vm<'a, P> {
     }
 }
 
-fn value(result: Result<u64, Trouble>, statistics: &VmCells, statistic: Statistic) -> Result<Reply, Refusal> {
+fn value(
+    result: Result<(u64, bool), Trouble>,
+    statistics: &VmCells,
+    statistic: Statistic,
+) -> Result<Reply, Refusal> {
     match result {
-        Ok(value) => {
+        Ok((value, due)) => {
             statistics.count(statistic);
-            Ok(Reply::Value { value })
+            Ok(if due { Reply::ValueWithPmi { value } } else { Reply::Value { value } })
         }
         Err(trouble) => troubled(trouble, statistics),
     }
 }
 
-fn written(result: Result<Written, Trouble>, statistics: &VmCells) -> Result<Reply, Refusal> {
+const fn done(due: bool) -> Reply {
+    if due { Reply::DoneWithPmi } else { Reply::Done }
+}
+
+fn written(result: Result<(Written, bool), Trouble>, statistics: &VmCells) -> Result<Reply, Refusal> {
     match result {
-        Ok(written) => {
+        Ok((written, due)) => {
             statistics.count(match written {
                 Written::Control { .. } => Statistic::ControlWrites,
                 Written::Data => Statistic::DataWrites,
@@ -215,7 +223,7 @@ fn written(result: Result<Written, Trouble>, statistics: &VmCells) -> Result<Rep
             if written == (Written::Control { denied: true }) {
                 statistics.count(Statistic::Denied);
             }
-            Ok(Reply::Done)
+            Ok(done(due))
         }
         Err(trouble) => troubled(trouble, statistics),
     }

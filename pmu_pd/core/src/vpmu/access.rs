@@ -174,7 +174,7 @@ impl Vpmu<'_> {
     }
 
     /// IA32_PERF_GLOBAL_STATUS: the overflow bits of the guest's counters.
-    fn status(&self, port: &mut impl PmuPort) -> Result<u64, Trouble> {
+    pub(super) fn status(&self, port: &mut impl PmuPort) -> Result<u64, PortError> {
         Ok(port.read(IA32_PERF_GLOBAL_STATUS)? & self.geometry.counter_bits())
     }
 }

@@ -4,14 +4,14 @@
 //! what it does, to the guest it has retired: counters of retired instructions, and of retired branches if it is one,
 //! gain 1, once, after its effect.
 
-use super::Vpmu;
+use super::{Trouble, Vpmu, Written};
 use crate::arch::{
     ARCHITECTURAL_EVENTS, IA32_A_PMC0, IA32_FIXED_CTR0, IA32_PERF_GLOBAL_CTRL, IA32_PERF_GLOBAL_STATUS,
-    MAX_FIXED, fixed_control, global, selector,
+    IA32_PERF_GLOBAL_STATUS_RESET, IA32_PERF_GLOBAL_STATUS_SET, MAX_FIXED, fixed_control, global, selector,
 };
 use crate::port::{PmuPort, PortError};
 use crate::registers::FixedControl;
-use pmu_api::Completion;
+use pmu_api::{Completion, Privilege};
 
 /// Instructions retired (20.2.1.2, table 20-1).
 const INSTRUCTIONS: u64 = ARCHITECTURAL_EVENTS[1].key as u64;
@@ -42,8 +42,11 @@ pub const fn fixed_counts_completion(control: u64, completion: Completion) -> bo
     field & if completion.user { fixed_control::USR } else { fixed_control::OS } != 0
 }
 
+/// RDMSR and WRMSR are an operating system's (volume 2, RDMSR: #GP(0) above CPL 0, before any VM exit).
+const SUPERVISOR: Completion = Completion { branch: false, user: false };
+
 impl Vpmu<'_> {
-    /// Accounts for what the VMM completed; whether a PMI is due.
+    /// Accounts for what the VMM completed, other than an access of the PMU; whether a PMI is due.
     ///
     /// # Errors
     /// [`PortError::ILLEGAL_OPERATION`] where the kernel accounts itself: nothing changes. The port's refusal.
@@ -58,15 +61,92 @@ impl Vpmu<'_> {
         if !self.hardware.is_without_extension() {
             return Err(PortError::ILLEGAL_OPERATION);
         }
-        if let Some(completion) = completed {
-            self.credit(port, completion)?;
+        let due = self.look(port)?;
+        Ok(completed.map_or(Ok(false), |completion| self.complete(port, completion))? || due)
+    }
+
+    /// [`Vpmu::read`], accounted for where the kernel does not; and whether a PMI is due.
+    ///
+    /// # Errors
+    /// As [`Vpmu::read`].
+    pub fn accounted_read<P: PmuPort>(&mut self, port: &mut P, msr: u32) -> Result<(u64, bool), Trouble> {
+        self.accounted(port, SUPERVISOR, |vpmu, port| vpmu.read(port, msr))
+    }
+
+    /// [`Vpmu::rdpmc`], accounted for where the kernel does not; and whether a PMI is due.
+    ///
+    /// # Errors
+    /// As [`Vpmu::rdpmc`].
+    pub fn accounted_rdpmc<P: PmuPort>(
+        &mut self,
+        port: &mut P,
+        ecx: u32,
+        privilege: Privilege,
+    ) -> Result<(u64, bool), Trouble> {
+        let completion = Completion { branch: false, user: privilege.cpl() != 0 };
+        self.accounted(port, completion, |vpmu, port| vpmu.rdpmc(port, ecx, privilege))
+    }
+
+    /// [`Vpmu::write`], accounted for where the kernel does not; and whether a PMI is due.
+    ///
+    /// # Errors
+    /// As [`Vpmu::write`].
+    pub fn accounted_write<P: PmuPort>(
+        &mut self,
+        port: &mut P,
+        msr: u32,
+        value: u64,
+    ) -> Result<(Written, bool), Trouble> {
+        self.accounted(port, SUPERVISOR, |vpmu, port| {
+            let written = vpmu.write(port, msr, value)?;
+            // A status bit that the guest sets is no overflow (20.2.4.2), and one that it clears can be set again.
+            if vpmu.accounts() && matches!(msr, IA32_PERF_GLOBAL_STATUS_RESET | IA32_PERF_GLOBAL_STATUS_SET) {
+                vpmu.reported = vpmu.status(port)?;
+            }
+            Ok(written)
+        })
+    }
+
+    /// The access has its effect after what overflowed before it is known, and before it is counted itself.
+    fn accounted<P: PmuPort, T>(
+        &mut self,
+        port: &mut P,
+        completion: Completion,
+        access: impl FnOnce(&mut Self, &mut P) -> Result<T, Trouble>,
+    ) -> Result<(T, bool), Trouble> {
+        if !self.accounts() {
+            return Ok((access(self, port)?, false));
         }
-        let status = port.read(IA32_PERF_GLOBAL_STATUS)? & self.geometry.counter_bits();
-        // A bit that the guest clears is seen clear here before its counter can overflow again: the guest counts only
-        // after an entry, and this is asked before each entry after a write.
+        let reported = self.reported;
+        let due = self.look(port)?;
+        // What an access that faults would have told is found again.
+        let value = access(self, port).inspect_err(|_| self.reported = reported)?;
+        Ok((value, self.complete(port, completion)? || due))
+    }
+
+    /// Whether the kernel leaves accounting to this domain, and there is something to account.
+    const fn accounts(&self) -> bool {
+        self.has_counters() && self.hardware.is_without_extension()
+    }
+
+    /// Whether a counter that is to interrupt has overflowed since the last look.
+    fn look(&mut self, port: &mut impl PmuPort) -> Result<bool, PortError> {
+        // Nothing has counted since the write that disabled everything, before which this was asked.
+        if port.read(IA32_PERF_GLOBAL_CTRL)? == 0 {
+            return Ok(false);
+        }
+        let status = self.status(port)?;
         let due = status & self.interrupting() & !self.reported != 0;
         self.reported = status;
         Ok(due)
+    }
+
+    /// Counts what was completed; whether that makes a PMI due, which each overflow does, whatever the status was
+    /// (20.2.2).
+    fn complete(&mut self, port: &mut impl PmuPort, completion: Completion) -> Result<bool, PortError> {
+        let overflowed = self.credit(port, completion)?;
+        self.reported |= overflowed;
+        Ok(overflowed & self.interrupting() != 0)
     }
 
     /// The counters that are to interrupt, as bits of IA32_PERF_GLOBAL_STATUS.
@@ -77,7 +157,8 @@ impl Vpmu<'_> {
         general.chain(fixed).fold(0, |bits, bit| bits | bit)
     }
 
-    fn credit(&self, port: &mut impl PmuPort, completion: Completion) -> Result<(), PortError> {
+    /// Counts what was completed; the counters that overflowed, which also have their status bits.
+    fn credit(&self, port: &mut impl PmuPort, completion: Completion) -> Result<u64, PortError> {
         let enabled = port.read(IA32_PERF_GLOBAL_CTRL)?;
         let mut overflowed = 0;
         let (width, fixed_width) = (self.geometry.width_mask(), self.geometry.fixed_width_mask());
@@ -98,7 +179,7 @@ impl Vpmu<'_> {
             let status = port.read(IA32_PERF_GLOBAL_STATUS)?;
             port.write(IA32_PERF_GLOBAL_STATUS, (status | overflowed) & self.geometry.counter_bits())?;
         }
-        Ok(())
+        Ok(overflowed)
     }
 }
 

@@ -190,16 +190,120 @@ fn the_overflow_of_each_counter_interrupts_by_its_own_control() {
     }
 }
 
-/// The request's answer is 1 or 0.
+/// One overflow of a credit interrupts although its status bit was set before: each overflow does (20.2.2).
 #[test]
-fn the_answer_is_whether_a_pmi_is_due() {
+fn a_completed_instruction_that_overflows_interrupts_whatever_the_status_was() {
+    let mut bench = guest();
+    bench.accepts(EVENTSEL, ON | selector::INT | INSTRUCTIONS);
+    for _ in 0..2 {
+        bench.accepts(IA32_A_PMC0, (1 << 48) - 1);
+        assert_eq!(bench.vpmu.account(&mut bench.port, Some(OS)), Ok(true));
+        assert_eq!(bench.vpmu.account(&mut bench.port, None), Ok(false));
+    }
+}
+
+/// A virtual machine on the stock kernel, asked as its VMM asks.
+fn asked(raw: RawGeometry, scenario: impl FnOnce(&mut dyn FnMut(Request) -> Reply, &dyn Fn(u32, u64))) {
     let statistics = pmu_core::RegionCells::new();
     let policy = policy(Mode::Mediated, version(5), allow_all());
-    let mut vm = pmu_core::Vm::new(&policy, FakePort::new(stock()), &statistics.vms()[0]);
-    let write = Request::Write { msr: IA32_FIXED_CTR_CTRL, value: 0xB };
-    assert_eq!(vm.step(&write, 0), Reply::Done);
-    let account = Request::Account { completed: None };
-    assert_eq!(vm.step(&account, 0), Reply::Value { value: 0 });
-    vm.port().set(IA32_PERF_GLOBAL_STATUS, 1 << 32);
-    assert_eq!(vm.step(&account, 0), Reply::Value { value: 1 });
+    let vm = std::cell::RefCell::new(pmu_core::Vm::new(&policy, FakePort::new(raw), &statistics.vms()[0]));
+    scenario(&mut |request| vm.borrow_mut().step(&request, 0), &|msr, value| {
+        vm.borrow_mut().port().set(msr, value);
+    });
+}
+
+fn write(msr: u32, value: u64) -> Request {
+    Request::Write { msr, value }
+}
+
+const LOOK: Request = Request::Account { completed: None };
+
+/// The request's answer says whether a PMI is due.
+#[test]
+fn the_answer_is_whether_a_pmi_is_due() {
+    asked(stock(), |ask, hardware| {
+        assert_eq!(ask(write(IA32_FIXED_CTR_CTRL, 0xB)), Reply::Done);
+        assert_eq!(ask(LOOK), Reply::Done);
+        hardware(IA32_PERF_GLOBAL_STATUS, 1 << 32);
+        assert_eq!(ask(LOOK), Reply::DoneWithPmi);
+        assert_eq!(ask(LOOK), Reply::Done);
+    });
+}
+
+/// What the policy domain completes counts as retired after its effect: the write that enables a counter counts, the one
+/// that disables it does not (volume 3C, 26.1). One that faults does not.
+#[test]
+fn an_access_is_accounted_for_with_its_answer() {
+    asked(stock(), |ask, _| {
+        let counter = Request::Read { msr: IA32_A_PMC0 };
+        assert_eq!(ask(write(EVENTSEL, ON | INSTRUCTIONS)), Reply::Done);
+        assert_eq!(ask(counter), Reply::Value { value: 1 });
+        assert_eq!(ask(counter), Reply::Value { value: 2 });
+        assert_eq!(ask(write(EVENTSEL, 1 << 63)), Reply::Fault);
+        assert_eq!(ask(write(IA32_PERF_GLOBAL_CTRL, 0)), Reply::Done);
+        assert_eq!(ask(counter), Reply::Value { value: 3 });
+        assert_eq!(ask(write(IA32_PERF_GLOBAL_CTRL, 1)), Reply::Done);
+        assert_eq!(ask(write(IA32_A_PMC0, 100)), Reply::Done);
+        assert_eq!(ask(counter), Reply::Value { value: 101 });
+    });
+    // The bundled kernel accounts itself.
+    asked(ice_lake(), |ask, _| {
+        assert_eq!(ask(write(EVENTSEL, ON | INSTRUCTIONS)), Reply::Done);
+        assert_eq!(ask(Request::Read { msr: IA32_A_PMC0 }), Reply::Value { value: 0 });
+    });
+}
+
+/// USR is CPL 1, 2 and 3, OS is CPL 0 (20.2.1.1).
+#[test]
+fn rdpmc_counts_in_the_ring_of_its_privilege() {
+    asked(stock(), |ask, _| {
+        assert_eq!(ask(write(EVENTSEL, ON & !selector::OS | INSTRUCTIONS)), Reply::Done);
+        for (cpl, count) in [(0, 0), (1, 0), (2, 1), (3, 2), (0, 3), (0, 3)] {
+            let privilege = pmu_api::Privilege::new(cpl, true, true);
+            assert_eq!(ask(Request::Rdpmc { index: 0, privilege }), Reply::Value { value: count }, "{cpl}");
+        }
+    });
+}
+
+/// What overflowed before an access is told, also when the access clears the status or disables the counter (20.2.2).
+#[test]
+fn an_access_does_not_hide_an_overflow() {
+    let enabled = ON | selector::INT | 0x3C;
+    let hides =
+        [write(IA32_PERF_GLOBAL_STATUS_RESET, 1), write(IA32_PERF_GLOBAL_CTRL, 0), write(EVENTSEL, 0)];
+    for access in hides {
+        asked(stock(), |ask, hardware| {
+            assert_eq!(ask(write(EVENTSEL, enabled)), Reply::Done);
+            hardware(IA32_PERF_GLOBAL_STATUS, 1);
+            assert_eq!(ask(access), Reply::DoneWithPmi, "{access:?}");
+            assert_eq!(ask(LOOK), Reply::Done, "once");
+        });
+    }
+    asked(stock(), |ask, hardware| {
+        assert_eq!(ask(write(EVENTSEL, enabled)), Reply::Done);
+        hardware(IA32_PERF_GLOBAL_STATUS, 1);
+        assert_eq!(ask(Request::Read { msr: IA32_PERF_GLOBAL_STATUS }), Reply::ValueWithPmi { value: 1 });
+        // A fault has no such answer: the next look finds it.
+        hardware(IA32_PERF_GLOBAL_STATUS, 0);
+        assert_eq!(ask(LOOK), Reply::Done);
+        hardware(IA32_PERF_GLOBAL_STATUS, 1);
+        assert_eq!(ask(write(EVENTSEL, 1 << 63)), Reply::Fault);
+        assert_eq!(ask(LOOK), Reply::DoneWithPmi);
+    });
+}
+
+/// IA32_PERF_GLOBAL_STATUS_SET sets a status bit, which is no overflow (20.2.4.2); a bit that was reset may be set again,
+/// also when nothing counted meanwhile.
+#[test]
+fn what_the_guest_does_to_its_status_is_no_overflow() {
+    asked(stock(), |ask, hardware| {
+        assert_eq!(ask(write(EVENTSEL, ON | selector::INT | 0x3C)), Reply::Done);
+        assert_eq!(ask(write(IA32_PERF_GLOBAL_STATUS_SET, 1)), Reply::Done);
+        assert_eq!(ask(LOOK), Reply::Done);
+        assert_eq!(ask(write(IA32_PERF_GLOBAL_CTRL, 0)), Reply::Done);
+        assert_eq!(ask(write(IA32_PERF_GLOBAL_STATUS_RESET, 1)), Reply::Done);
+        assert_eq!(ask(write(IA32_PERF_GLOBAL_CTRL, 1)), Reply::Done);
+        hardware(IA32_PERF_GLOBAL_STATUS, 1);
+        assert_eq!(ask(LOOK), Reply::DoneWithPmi);
+    });
 }

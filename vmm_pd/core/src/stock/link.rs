@@ -30,6 +30,10 @@ pub struct State {
     interrupting: u64,
     /// RDPMC does not exit.
     pub direct_rdpmc: bool,
+    /// Since the last exit the policy domain was asked for an access: it has accounted for it if it is done.
+    pub accounted: bool,
+    /// It said that a PMI is due.
+    pub pmi: bool,
 }
 
 impl State {
@@ -107,19 +111,36 @@ impl<'a, L: PmuLink> StockLink<'a, L> {
     }
 }
 
+/// Whether the request is for an access of the guest.
+fn is_access(request: &Message) -> bool {
+    matches!(
+        Request::decode(request),
+        Ok(Request::Read { .. } | Request::Write { .. } | Request::Rdpmc { .. })
+    )
+}
+
 impl<L: PmuLink> PmuLink for StockLink<'_, L> {
     fn call(&mut self, request: &Message) -> Option<Message> {
-        let reply = self.link.call(request)?;
-        match (Request::decode(request), Reply::decode(&reply)) {
-            (_, Ok(Reply::Opened(configuration))) => self.state.set(State::opened(&configuration)),
-            (Ok(Request::Write { msr, value }), Ok(Reply::Done)) => {
-                let mut state = self.state.get();
-                state.written(msr, value);
-                self.state.set(state);
-            }
-            (_, Ok(Reply::Restored)) => self.refresh()?,
+        let message = self.link.call(request)?;
+        let Ok(answer) = Reply::decode(&message) else { return Some(message) };
+        // What the VMM knows is the answer without the PMI.
+        let (reply, pmi) = match answer {
+            Reply::DoneWithPmi => (Reply::Done, true),
+            Reply::ValueWithPmi { value } => (Reply::Value { value }, true),
+            other => (other, false),
+        };
+        let mut state = self.state.get();
+        state.pmi |= pmi;
+        match (Request::decode(request), reply) {
+            (_, Reply::Opened(configuration)) => state = State::opened(&configuration),
+            (Ok(Request::Write { msr, value }), Reply::Done) => state.written(msr, value),
             _ => {}
         }
-        Some(reply)
+        state.accounted |= is_access(request);
+        self.state.set(state);
+        if reply == Reply::Restored {
+            self.refresh()?;
+        }
+        Some(reply.encode())
     }
 }

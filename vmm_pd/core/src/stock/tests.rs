@@ -17,18 +17,22 @@ const INT: u64 = 1 << 20;
 /// SS of a guest at CPL 3 (SDM vol. 3C, table 25-2).
 const USER: u64 = 0xC0F3;
 
+const fn due(pmi: bool) -> Reply {
+    if pmi { Reply::DoneWithPmi } else { Reply::Done }
+}
+
 fn direct(request: &Request) -> Option<Reply> {
     match request {
         Request::Open => Some(Reply::Opened(Configuration { direct: Direct::RDPMC, ..configuration() })),
         // Only what was completed makes a PMI due.
-        Request::Account { completed } => Some(Reply::Value { value: u64::from(completed.is_some()) }),
+        Request::Account { completed } => Some(due(completed.is_some())),
         other => usual(other),
     }
 }
 
 fn quiet(request: &Request) -> Option<Reply> {
     match request {
-        Request::Account { .. } => Some(Reply::Value { value: 0 }),
+        Request::Account { .. } => Some(Reply::Done),
         other => usual(other),
     }
 }
@@ -36,7 +40,7 @@ fn quiet(request: &Request) -> Option<Reply> {
 /// What is asked when the preemption timer ran out makes a PMI due.
 fn late(request: &Request) -> Option<Reply> {
     match request {
-        Request::Account { completed } => Some(Reply::Value { value: u64::from(completed.is_none()) }),
+        Request::Account { completed } => Some(due(completed.is_none())),
         other => usual(other),
     }
 }
@@ -166,7 +170,8 @@ fn entry_loads_what_the_guest_wrote_and_the_policy_domain_took() {
     // The double refuses 0x187, and a refused write changes nothing.
     let before = bench.state.get();
     bench.ask(&[write(0x187, ENABLED)]);
-    assert_eq!(bench.state.get(), before);
+    let counters = |state: State| (state.global_control, state.counts(), state.interrupts());
+    assert_eq!(counters(bench.state.get()), counters(before));
     vcpu.write(Field::EntryControls, 1 << 9);
     assert_eq!(vcpu.read(Field::EntryControls), 1 << 13 | 1 << 9, "load IA32_PERF_GLOBAL_CTRL");
 }
@@ -189,22 +194,24 @@ fn rdpmc_exits_unless_the_policy_domain_makes_it_direct() {
 fn a_completed_instruction_is_accounted_for_while_something_may_count() {
     let bench = Bench::new(quiet);
     bench.ask(&[Request::Open]);
-    let mut vcpu = bench.vcpu(&[exit(10); 8]);
+    let mut vcpu = bench.vcpu(&[exit(10); 12]);
     let mut enter = |completed| vcpu.enter(&entry(completed));
     enter(true);
     assert_eq!(bench.accounts(), [], "no control register enables a counter");
     bench.ask(&[write(0x186, ENABLED)]);
+    enter(true);
+    assert_eq!(bench.accounts(), [], "the policy domain has accounted for an access");
     enter(false);
     assert_eq!(bench.accounts(), [], "nothing was completed");
     enter(true);
     let kernel = Some(Completion { branch: false, user: false });
     assert_eq!(bench.accounts(), [kernel]);
-    bench.ask(&[write(0x38F, 2)]);
+    bench.ask(&[write(0x38F, 2), write(0x38D, 3 << 4)]);
     enter(true);
-    bench.ask(&[write(0x38D, 3 << 4)]);
     enter(true);
     assert_eq!(bench.accounts(), [kernel], "fixed counter 1 is not enabled globally");
     bench.ask(&[write(0x38F, 1 << 33)]);
+    enter(true);
     vcpu.vcpu.playback.fields.insert(Field::GuestSsAccessRights as u32, USER);
     vcpu.enter(&entry(true));
     assert_eq!(bench.accounts(), [kernel, Some(Completion { branch: false, user: true })]);
@@ -220,7 +227,8 @@ fn a_completed_instruction_is_accounted_for_while_something_may_count() {
 fn a_pmi_by_a_completed_instruction_comes_before_the_entry() {
     let bench = Bench::new(direct);
     bench.ask(&[Request::Open, write(0x186, ENABLED)]);
-    let mut vcpu = bench.vcpu(&[exit(10)]);
+    let mut vcpu = bench.vcpu(&[exit(10), exit(10)]);
+    assert_eq!(reason(vcpu.enter(&entry(true))), 10);
     vcpu.vcpu.playback.fields.insert(Field::GuestRflags as u32, IF);
     let registers = Registers([7; 15]);
     let Return::Exit(pmi) = vcpu.enter(&Entry { registers: Some(registers), ..entry(true) }) else {
@@ -228,9 +236,9 @@ fn a_pmi_by_a_completed_instruction_comes_before_the_entry() {
     };
     assert_eq!((pmi.reason, pmi.rip, pmi.rflags, pmi.registers), (1, RIP, IF, registers));
     assert!(matches!(pmi.decode(), crate::exit::VmExit::ExternalInterrupt { .. }));
-    assert!(vcpu.vcpu.playback.entries.is_empty());
+    assert_eq!(vcpu.vcpu.playback.entries.len(), 1);
     assert_eq!(reason(vcpu.enter(&entry(false))), 10);
-    assert_eq!(vcpu.vcpu.playback.entries[0].registers, Some(registers));
+    assert_eq!(vcpu.vcpu.playback.entries[1].registers, Some(registers));
 }
 
 /// A counter that interrupts is looked at once in a period; the VMM's own timer goes on meanwhile.
@@ -245,7 +253,9 @@ fn overflows_are_found_by_the_preemption_timer() {
     assert_eq!(reason(vcpu.enter(&entry(false))), 1, "the end of the period is a PMI, not the VMM's timer");
     assert_eq!(vcpu.read(timer), 2 * PERIOD, "the VMM's own timer");
     assert_eq!(reason(vcpu.enter(&entry(false))), 10);
-    assert_eq!(bench.accounts(), [None, None], "at every exit, before the VMM acts on it");
+    assert_eq!(bench.accounts(), [None], "after the exit of the period's end, not yet after this one");
+    assert_eq!(reason(vcpu.enter(&entry(false))), 1, "any exit is followed by a look");
+    assert_eq!(bench.accounts(), [None, None]);
 }
 
 /// The VMM's timer that ends first is the VMM's exit, and without a counter that interrupts it is the processor's.
@@ -282,4 +292,56 @@ fn a_restore_is_followed_by_a_look_at_every_control_register() {
     bench.ask(&[Request::Restore(chunk)]);
     let state = bench.state.get();
     assert_eq!((state.global_control, state.counts(), state.interrupts()), (4, true, true));
+}
+
+/// Each exit takes one call at most: that of the guest's access, or one that accounts for what was completed and looks for
+/// overflows, or one that looks.
+#[test]
+fn an_exit_takes_one_call_at_most() {
+    let bench = Bench::new(quiet);
+    bench.ask(&[Request::Open, write(0x186, ENABLED | INT)]);
+    let mut vcpu = bench.vcpu(&[exit(10); 8]);
+    vcpu.enter(&entry(true));
+    let calls = |bench: &Bench| bench.asked.borrow().len();
+    let before = calls(&bench);
+    bench.ask(&[write(0x186, ENABLED | INT)]);
+    vcpu.enter(&entry(true));
+    assert_eq!(calls(&bench) - before, 1, "an access");
+    bench.ask(&[Request::Rdpmc { index: 0, privilege: pmu_api::Privilege::new(0, true, true) }]);
+    vcpu.enter(&entry(true));
+    assert_eq!(calls(&bench) - before, 2, "another");
+    // The double refuses 0x187: a fault.
+    bench.ask(&[write(0x187, ENABLED)]);
+    vcpu.enter(&entry(false));
+    assert_eq!(calls(&bench) - before, 3, "one that faults");
+    vcpu.enter(&entry(true));
+    assert_eq!(calls(&bench) - before, 4, "another instruction");
+    vcpu.enter(&entry(false));
+    assert_eq!(calls(&bench) - before, 5, "an exit without an instruction");
+    bench.ask(&[write(0x38F, 0)]);
+    vcpu.enter(&entry(true));
+    vcpu.enter(&entry(true));
+    assert_eq!(calls(&bench) - before, 6, "nothing counts any more");
+}
+
+/// A PMI that the answer of an access tells of: the VMM's own code gets the answer without it, and then the PMI.
+#[test]
+fn a_pmi_that_an_access_tells_of_comes_after_it() {
+    fn telling(request: &Request) -> Option<Reply> {
+        Some(match request {
+            Request::Write { msr: 0x38F, .. } => Reply::DoneWithPmi,
+            Request::Read { .. } => Reply::ValueWithPmi { value: 5 },
+            other => return quiet(other),
+        })
+    }
+    let bench = Bench::new(telling);
+    bench.ask(&[Request::Open, write(0x186, ENABLED | INT)]);
+    let mut vcpu = bench.vcpu(&[exit(10); 4]);
+    let answers = bench.ask(&[write(0x38F, 0), Request::Read { msr: 0xC1 }]);
+    let answers: Vec<_> = answers.iter().map(Reply::decode).collect();
+    assert_eq!(answers, [Ok(Reply::Done), Ok(Reply::Value { value: 5 })]);
+    assert_eq!(bench.state.get().global_control, 0, "the write is in force");
+    assert_eq!(reason(vcpu.enter(&entry(true))), 1);
+    assert_eq!(reason(vcpu.enter(&entry(false))), 10, "once");
+    assert_eq!(bench.accounts(), []);
 }
