@@ -1,7 +1,10 @@
 //! Rules that more than one element takes part in.
 
 use crate::error::Error;
-use crate::model::{Channel, Domain, LARGE_PAGE, MAX_DOMAINS, MONITOR_NAME, Map, System, USER_TOP, Value};
+use crate::model::{
+    Channel, Domain, LARGE_PAGE, MAX_DOMAINS, MAX_PAGES, MAX_PREFILL, MONITOR_NAME, Map, System, USER_TOP,
+    Value,
+};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -25,7 +28,31 @@ pub(crate) fn check(system: &System, file: &Path) -> Result<(), Error> {
         cspace(system, domain, file)?;
         pmu_authority(system, domain, file)?;
     }
+    authorities(system, file)?;
     physical(system, file)
+}
+
+/// Refuses regions that the bundled kernel's root task cannot make: the pages are chosen.
+pub(crate) fn amounts(system: &System, file: &Path) -> Result<(), Error> {
+    let (mut pages, mut bytes) = (0_u64, 0_u64);
+    for region in &system.regions {
+        let error =
+            |reason| Error::line(file, region.line, format!("memory_region '{}': {reason}", region.name));
+        pages = pages.saturating_add(region.size / region.page_size);
+        if pages > MAX_PAGES {
+            return Err(error(format!(
+                "the regions up to here have {pages} pages, and the root task has slots for {MAX_PAGES}; \
+                 make it smaller, or give it page_size=\"{LARGE_PAGE:#x}\""
+            )));
+        }
+        bytes = bytes.saturating_add(region.prefill.as_ref().map_or(0, |prefill| prefill.len() as u64));
+        if bytes > MAX_PREFILL {
+            return Err(error(format!(
+                "the prefill files up to here have {bytes} bytes, and an image has room for {MAX_PREFILL}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Gives regions without a page size large pages where size and every address allow them.
@@ -212,8 +239,6 @@ fn cspace(system: &System, domain: &Domain, file: &Path) -> Result<(), Error> {
 
 /// The PMU right goes to a domain that has a channel to the virtual machine's domain, and to no other.
 fn pmu_authority(system: &System, domain: &Domain, file: &Path) -> Result<(), Error> {
-    let what = format!("pmu-authority in '{}' for virtual machine", domain.name);
-    unique(domain.pmu_of.iter().map(|a| (a.line, a.machine.as_str())), file, &what)?;
     for authority in &domain.pmu_of {
         let error = |reason| Error::line(file, authority.line, format!("pmu-authority: {reason}"));
         let name = &authority.machine;
@@ -229,6 +254,12 @@ fn pmu_authority(system: &System, domain: &Domain, file: &Path) -> Result<(), Er
         }
     }
     Ok(())
+}
+
+/// One domain alone programs a virtual machine's PMU: what it has approved would not hold if another did too.
+fn authorities(system: &System, file: &Path) -> Result<(), Error> {
+    let all = system.domains.iter().flat_map(|d| d.pmu_of.iter().map(|a| (a.line, a.machine.as_str())));
+    unique(all, file, "pmu-authority for virtual machine")
 }
 
 /// Index of the protection domain that runs this virtual machine.
@@ -257,4 +288,49 @@ fn physical(system: &System, file: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::amounts;
+    use crate::model::{LARGE_PAGE, Region, SMALL_PAGE, System};
+    use std::path::Path;
+
+    fn region(name: &str, size: u64, page_size: u64, prefill: Option<usize>) -> Region {
+        Region {
+            line: 7,
+            name: name.to_owned(),
+            size,
+            page_size,
+            page_size_given: false,
+            physical: None,
+            prefill: prefill.map(|bytes| vec![0; bytes]),
+        }
+    }
+
+    fn refusal(regions: Vec<Region>) -> Option<String> {
+        let system = System { regions, ..System::default() };
+        amounts(&system, Path::new("a.xml")).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn regions_of_more_pages_than_the_root_task_has_slots_are_refused() {
+        let many = region("many", 0xffff * SMALL_PAGE, SMALL_PAGE, None);
+        let one = |page_size| region("one", page_size, page_size, None);
+        assert_eq!(refusal(vec![many, one(LARGE_PAGE)]), None);
+        let many = region("many", 0x1_0000 * SMALL_PAGE, SMALL_PAGE, None);
+        let text = refusal(vec![many, one(SMALL_PAGE)]).unwrap_or_default();
+        assert!(text.starts_with("a.xml:7: memory_region 'one': ") && text.contains("65537 pages"), "{text}");
+        let all = region("all", !(LARGE_PAGE - 1), LARGE_PAGE, None);
+        assert!(refusal(vec![all]).is_some_and(|text| text.contains("page_size=\"0x200000\"")));
+    }
+
+    #[test]
+    fn prefill_files_of_more_than_an_image_holds_are_refused() {
+        let half = || region("half", 1 << 30, LARGE_PAGE, Some(1 << 30));
+        assert_eq!(refusal(vec![half(), half()]), None);
+        let text =
+            refusal(vec![half(), half(), region("more", 0x1000, SMALL_PAGE, Some(1))]).unwrap_or_default();
+        assert!(text.contains("'more'") && text.contains("2147483649 bytes"), "{text}");
+    }
 }

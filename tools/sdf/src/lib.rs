@@ -34,6 +34,7 @@ pub fn build(system: &Path, search: &[PathBuf], options: &Options) -> Result<Dis
     let xml =
         std::fs::read_to_string(system).map_err(|e| Error::file(system, format!("cannot be read: {e}")))?;
     let model = read(system, &xml, search)?;
+    check::amounts(&model, system)?;
     build::build(&model, system, search, options)
 }
 

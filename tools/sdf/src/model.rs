@@ -13,6 +13,11 @@ pub(crate) const MONITOR_PRIORITY: u8 = 255;
 pub(crate) const MONITOR_NAME: &str = "monitor";
 /// Most protection domains of a system.
 pub(crate) const MAX_DOMAINS: usize = 63;
+/// Most pages of a system's memory regions: the slots of the bundled kernel's root task (ROOT_CNODE_SIZE_BITS of
+/// tools/kernel), which has one for each page and a further one for each mapping.
+pub(crate) const MAX_PAGES: u64 = 1 << 16;
+/// Most bytes of prefill files: a distribution counts its bytes in 32 bits, and programs are in it too.
+pub(crate) const MAX_PREFILL: u64 = 1 << 31;
 /// Most bytes of a protection domain's name.
 pub(crate) const MAX_NAME: usize = 63;
 /// Bytes of a small page.
