@@ -53,6 +53,8 @@ pub struct Row {
     /// Accesses to counters and GLOBAL_* that the sampler made, and its control writes.
     pub data_accesses: u64,
     pub control_writes: u64,
+    /// Exits by a use of the FPU that only the kernel saw.
+    pub fpu_exits: u64,
     pub pmis: u64,
     pub samples: u64,
     pub expected: u64,
@@ -96,6 +98,7 @@ impl Row {
             data_exits: report.data_accesses,
             data_accesses: run.said("accesses", "data")?,
             control_writes: run.said("accesses", "control")?,
+            fpu_exits: run.fpu_exits(),
             pmis: report.pmi.get("raised").copied().unwrap_or(0),
             samples,
             expected: run.said("samples", "expected")?,
@@ -126,6 +129,7 @@ impl Row {
             self.exact.0 == self.exact.1 && self.exact.1 > 0,
             format!("{} of {} counters exact", self.exact.0, self.exact.1),
         )?;
+        must(self.fpu_exits == 0, format!("{} exits by uses of the FPU", self.fpu_exits))?;
         match mode {
             Mode::Emulated => must(
                 data_exits >= self.data_accesses && control_traps >= self.control_writes,

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 /// Host time for one boot.
 const LIMIT: Duration = Duration::from_secs(900);
 /// VM exits by their basic reason (SDM vol. 3D, appendix C).
+const EXCEPTION: u32 = 0;
 const RDMSR: u32 = 31;
 const WRMSR: u32 = 32;
 
@@ -68,6 +69,11 @@ impl Observed {
     /// Control reads of the same kind.
     pub fn approved_reads(&self) -> u64 {
         self.in_kernel(RDMSR, "rdmsr")
+    }
+
+    /// Exits by exceptions that the kernel handled: the guest used the FPU while a thread owned it.
+    pub fn fpu_exits(&self) -> u64 {
+        self.in_kernel(EXCEPTION, "exception-or-nmi")
     }
 
     /// Exits of the guest's doing, whoever handled them: without serial output, and without the host's own timer

@@ -66,6 +66,7 @@ fn what_must_be_so_is_checked() {
         (Mode::Mediated, |row| (row.samples, row.expected) = (0, 0), "no sample"),
         (Mode::Mediated, |row| row.exact = (0, 1), "0 of 1 counters exact"),
         (Mode::Mediated, |row| row.exact = (0, 0), "0 of 0 counters exact"),
+        (Mode::Mediated, |row| row.fpu_exits = 1, "1 exits by uses of the FPU"),
         (Mode::Mediated, |row| row.data_exits = 1, "1 data accesses exited"),
         (Mode::Mediated, |row| row.approved = 0, "25 + 0 control writes of 40"),
         (Mode::Passthrough, |row| row.data_exits = 1, "where none does"),
