@@ -1,7 +1,7 @@
 //! `bench`: what profiling costs a guest, in every mode, on the simulated machine. docs/benchmark.md says what is
 //! measured and why.
 
-mod costs;
+pub mod costs;
 mod figures;
 mod guest;
 mod json;

@@ -17,7 +17,7 @@ pub use boot::ran_to_end;
 use crate::machine::iso;
 use crate::process::{Failure, Outcome};
 use crate::sdk;
-use crate::workspace::{output, root};
+use crate::workspace::{claim, output, root, unwritable, writable};
 use freestanding::Build;
 use kernel::Config;
 use std::fs;
@@ -88,6 +88,10 @@ impl Image {
 
 /// Builds an image and says where it is.
 pub fn image(arguments: &Arguments) -> Outcome {
+    if let Some(folder) = arguments.search.iter().find(|folder| !folder.is_dir()) {
+        let folder = folder.display();
+        return Err(Failure::Environment(format!("--search {folder}: there is no such folder")));
+    }
     let kernel = arguments.kernel.kernel(Config::Debug)?;
     let default_system = root().join("system.xml");
     let system = arguments.system.as_ref().unwrap_or(&default_system);
@@ -95,10 +99,13 @@ pub fn image(arguments: &Arguments) -> Outcome {
         Some(out) => out.clone(),
         None => output("image")?.join(kernel.name()),
     };
+    arguments.capdl.iter().try_for_each(|file| writable(file))?;
+    let _claim = claim(&out)?;
     let mut search = arguments.search.clone();
     if arguments.system.is_none() {
         // After the caller's own, which may replace one of them.
-        let inputs = output("image/inputs")?;
+        let inputs = out.join("inputs");
+        fs::create_dir_all(&inputs).map_err(|e| unwritable(&inputs, &e))?;
         crate::run::default_inputs(&inputs)?;
         search.push(inputs);
     }
@@ -144,7 +151,7 @@ pub fn build(request: &Request<'_>) -> Outcome<Image> {
         module: request.out.join("module.elf"),
         iso: request.out.join("image.iso"),
     };
-    let kernel = fs::read(&kernel.elf32).map_err(|e| unwritable(&kernel.elf32, &e))?;
+    let kernel = fs::read(&kernel.elf32).map_err(|e| unreadable(&kernel.elf32, &e))?;
     let changed = [update(&image.kernel, &kernel)?, update(&image.module, &module)?].contains(&true);
     if changed || !image.iso.is_file() {
         let modules = [image.module.as_path()];
@@ -169,7 +176,7 @@ fn build_programs(config: Config, named: &[PathBuf], folder: &Path) -> Outcome {
     names.dedup();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for (name, file) in names.iter().zip(Build::user_level(config).programs(&names)?) {
-        let bytes = fs::read(&file).map_err(|e| unwritable(&file, &e))?;
+        let bytes = fs::read(&file).map_err(|e| unreadable(&file, &e))?;
         update(&folder.join(format!("{name}.elf")), &bytes)?;
     }
     Ok(())
@@ -188,6 +195,6 @@ fn refused(error: sdf::Error) -> Failure {
     Failure::Environment(error.to_string())
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Environment(format!("{}: {error}", path.display()))
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Environment(format!("{} cannot be read: {error}", path.display()))
 }

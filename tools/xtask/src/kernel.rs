@@ -1,7 +1,7 @@
 //! `kernel`: the bundled seL4 with the PMU extension.
 
 use crate::process::{Failure, Outcome};
-use crate::workspace::{root, target};
+use crate::workspace::{root, target, unwritable};
 use clap::ValueEnum;
 use kernel::{Config, Kernel, Variant};
 use std::fs;
@@ -38,6 +38,11 @@ impl From<KernelConfig> for Config {
 
 /// Builds what is asked for and says where it is.
 pub fn kernel(arguments: &Arguments) -> Outcome {
+    if arguments.abi && arguments.config == Some(KernelConfig::Release) {
+        return Err(Failure::Environment(
+            "--abi writes the numbers of the debug kernel: leave out --config release".to_owned(),
+        ));
+    }
     let both = [KernelConfig::Debug, KernelConfig::Release];
     let wanted: Vec<KernelConfig> = arguments.config.map_or_else(|| both.to_vec(), |one| vec![one]);
     for config in wanted {
@@ -46,8 +51,7 @@ pub fn kernel(arguments: &Arguments) -> Outcome {
         println!("{}: {} ({size} bytes of text)", Config::from(config).name(), kernel.elf32.display());
         if arguments.abi && config == KernelConfig::Debug {
             let file = numbers();
-            fs::copy(&kernel.abi, &file)
-                .map_err(|e| Failure::Environment(format!("{}: {e}", file.display())))?;
+            fs::copy(&kernel.abi, &file).map_err(|e| unwritable(&file, &e))?;
         }
     }
     Ok(())

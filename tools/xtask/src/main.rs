@@ -47,6 +47,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Build a bootable image from a system description
     Image(image::Arguments),
+    /// Write a guest's kernel, command line and initrd as the file that a system description names
+    GuestImage(run::guest_image::Arguments),
     /// Check or compile a policy file
     #[command(subcommand)]
     Policy(policy::Command),
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => setup::setup().and_then(|()| run::run(&arguments)),
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Image(arguments) => setup::setup().and_then(|()| image::image(&arguments)),
+        Command::GuestImage(arguments) => run::guest_image::guest_image(&arguments),
         Command::Fuzz(arguments) => policy::fuzz(&arguments),
         Command::Policy(command) => policy::policy(&command),
         Command::Spec(arguments) => spec::spec(&arguments),

@@ -1,20 +1,22 @@
 //! `run`: a guest on seL4 with the PMU mediated, and what came of it.
 
 pub mod guest;
+pub mod guest_image;
 pub mod lines;
 pub mod linux;
 mod progress;
 pub mod replay;
 pub mod report;
 mod show;
+pub mod tests_of_deaths;
 pub mod tests_of_guests;
 pub mod tests_of_kernels;
 
 use crate::machine::{Ended, Finished, bochs, kvm};
 use crate::policy;
 use crate::process::{Failure, Outcome};
-use crate::workspace::{output, root};
-use crate::{sdk, setup};
+use crate::workspace::{claim, output, root, unwritable, writable};
+use crate::{bench, sdk, setup};
 use guest::{Guest, Place};
 use kernel::Config;
 use linux::Linux;
@@ -78,7 +80,7 @@ pub struct Arguments {
     /// `--machine qemu` and the policy of the recording)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "memory", "trace", "record", "json"])]
     replay: Option<PathBuf>,
-    /// Stop the guest after this many seconds [default: 120, and 1800 for linux]
+    /// Stop the guest after this many seconds [default: 120, and 1800 for a Linux]
     #[arg(long, value_name = "S")]
     timeout: Option<u64>,
     /// What the guest linux runs in place of its measurements with perf, by its shell
@@ -172,7 +174,11 @@ pub fn run(arguments: &Arguments) -> Outcome {
         }
         return replay::run(trace, arguments);
     }
+    let results = [&arguments.json, &arguments.trace, &arguments.record];
+    results.into_iter().flatten().try_for_each(|file| writable(file))?;
+    let costs = costs(&arguments.costs)?;
     let folder = output("run")?;
+    let _claim = claim(&folder)?;
     let progress = Progress::start();
     let inputs = folder.join("inputs");
     fs::create_dir_all(&inputs).map_err(|e| unwritable(&inputs, &e))?;
@@ -196,10 +202,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
             memory: arguments.memory.unwrap_or(guest::DEFAULT_MEMORY),
         },
     };
-    let default_time = if linux.is_some() { linux::TIME_LIMIT } else { TIME_LIMIT };
-    let time_limit = arguments.timeout.map_or(default_time, Duration::from_secs);
     let ours = matches!(kernel, sdk::Kernel::Bundled(_));
     let place = guest.place(&inputs, ours && arguments.machine == Machine::Bochs)?;
+    let default_time = if place.linux { linux::TIME_LIMIT } else { TIME_LIMIT };
+    let time_limit = arguments.timeout.map_or(default_time, Duration::from_secs);
     progress.say("kernel, protection domains, image");
     let system = system(arguments, &guest, &place, &inputs)?;
     let image = kernel.build(&system, &folder.join(kernel.name()), vec![inputs], None)?;
@@ -210,9 +216,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
             progress.say("simulated machine");
             let mut machine = image.in_bochs(&folder.join("bochs"));
             machine.cpu_model.clone_from(&arguments.model);
-            machine.pmu = Some(bochs::Pmu { skid: arguments.skid, costs: costs(&arguments.costs) });
+            machine.pmu = Some(bochs::Pmu { skid: arguments.skid, costs });
             machine.memory_mib = place.memory_mib;
-            if linux.is_some() {
+            if place.linux {
                 machine.ips = linux::IPS;
             }
             if let Some(bank) = &place.bank {
@@ -239,8 +245,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     }
     let concluded = conclude(arguments, &kernel, &finished);
     linux::panicked(&finished.serial)?;
-    concluded?;
-    linux.map_or(Ok(()), |linux| linux.judge(&finished.serial))
+    let report = concluded?;
+    linux.map_or(Ok(()), |linux| linux.judge(&finished.serial, &report))
 }
 
 /// The system description; one in `folder` with the guest's memory, and for a trace with the VMM that prints every
@@ -264,9 +270,14 @@ fn sentinels() -> Vec<String> {
     BROKEN.iter().chain([&SENTINEL, &NO_VTX]).map(|text| (*text).to_owned()).collect()
 }
 
-/// The cost file, also where it is named from the workspace's folder.
-fn costs(file: &Path) -> Option<PathBuf> {
-    (file != Path::new("none")).then(|| if file.is_file() { file.to_owned() } else { root().join(file) })
+/// The cost file, also where it is named from the workspace's folder; looked into before anything is built.
+fn costs(file: &Path) -> Outcome<Option<PathBuf>> {
+    if file == Path::new("none") {
+        return Ok(None);
+    }
+    let file = if file.is_file() { file.to_owned() } else { root().join(file) };
+    bench::costs::read(&file)?;
+    Ok(Some(file))
 }
 
 /// Puts the compiled policy into `folder`.
@@ -309,7 +320,7 @@ fn write_trace(finished: &Finished, file: &Path, exits: Option<usize>) -> Outcom
 }
 
 /// Shows the report; a guest that failed is a failure of its own kind.
-fn conclude(arguments: &Arguments, kernel: &sdk::Kernel, finished: &Finished) -> Outcome {
+fn conclude(arguments: &Arguments, kernel: &sdk::Kernel, finished: &Finished) -> Outcome<Report> {
     let broken = |line: &str| BROKEN.iter().any(|text| line.contains(text)) && !line.starts_with("guest: ");
     match &finished.ended {
         Ended::Sentinel(line) if line.starts_with(NO_PMU) => {
@@ -333,11 +344,7 @@ fn conclude(arguments: &Arguments, kernel: &sdk::Kernel, finished: &Finished) ->
         fs::write(file, text).map_err(|e| unwritable(file, &e))?;
     }
     match report.verdict() {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(report),
         Err(reason) => Err(Failure::Guest(reason)),
     }
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Environment(format!("{} cannot be written: {error}", path.display()))
 }

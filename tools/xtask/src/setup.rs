@@ -62,8 +62,9 @@ pub fn setup() -> Outcome {
         )));
     }
     eprintln!("setup: {line}");
-    run("apt-get update", apt().args(["update", "--quiet=2"]))?;
-    run("apt-get install", apt().args(line.split(' ').skip(1)).arg("--quiet=2"))?;
+    update("packages are missing")?;
+    run("apt-get install", apt().args(line.split(' ').skip(1)).arg("--quiet=2"))
+        .map_err(|e| Failure::Environment(e.to_string()))?;
     match PACKAGES.iter().find(|p| !is_installed(p)) {
         None => Ok(()),
         Some(p) => Err(Failure::Environment(format!(
@@ -71,6 +72,15 @@ pub fn setup() -> Outcome {
             p.name, p.file
         ))),
     }
+}
+
+/// Brings apt's lists of packages up to date when run as root; otherwise fails with the line to run.
+pub fn update(why: &str) -> Outcome {
+    if !is_root()? {
+        return Err(Failure::Environment(format!("{why}; on Debian 12 run:\n  sudo apt-get update")));
+    }
+    run("apt-get update", apt().args(["update", "--quiet=2"]))
+        .map_err(|e| Failure::Environment(e.to_string()))
 }
 
 fn apt() -> Command {

@@ -33,8 +33,8 @@ struct Step {
     run: fn() -> Outcome,
 }
 
-/// The step that `--full` adds.
-const LONG: &str = "linux-guest";
+/// The steps that `--full` adds.
+const LONG: [&str; 2] = ["linux-guest", "linux-two-vms"];
 /// The step that needs a Microkit SDK; it is counted apart.
 const ON_SDK: &str = "sdk-bochs";
 
@@ -164,14 +164,20 @@ const STEPS: &[Step] = &[
     Step {
         name: "policy-dies",
         lane: Lane::Machine,
-        shows: "a dying policy domain stops the guest that calls it, and nobody else, in Bochs",
-        run: crate::run::tests_of_guests::policy_domain_dies,
+        shows: "a domain that panics or faults takes its own guest's PMU, or its guest, and nobody else's, in Bochs",
+        run: crate::run::tests_of_deaths::deaths,
     },
     Step {
-        name: LONG,
+        name: LONG[0],
         lane: Lane::Machine,
-        shows: "stock Debian Linux is a guest, and its perf counts exactly, in Bochs (with --full alone)",
-        run: crate::run::linux::measured,
+        shows: "stock Debian Linux is a guest, its perf counts exactly, its shell comes in time, its panic is told (with --full alone)",
+        run: crate::run::linux::steps::guest,
+    },
+    Step {
+        name: LONG[1],
+        lane: Lane::Machine,
+        shows: "of two Linux VMs one records while the other counts exactly, in Bochs (with --full alone)",
+        run: crate::run::linux::steps::two,
     },
 ];
 
@@ -189,7 +195,7 @@ pub fn test(arguments: &Arguments) -> Outcome {
     let wanted = |s: &&Step| {
         arguments.only.as_deref().is_none_or(|text| s.name.contains(text))
             && (sdk || s.name != ON_SDK)
-            && (arguments.full || s.name != LONG)
+            && (arguments.full || !LONG.contains(&s.name))
     };
     let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
     if steps.is_empty() {

@@ -2,6 +2,8 @@
 
 use crate::process::{Failure, Outcome};
 use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,9 +20,46 @@ pub fn target() -> PathBuf {
 /// A folder of our own below [`target`], created if need be.
 pub fn output(name: &str) -> Outcome<PathBuf> {
     let folder = target().join(name);
-    std::fs::create_dir_all(&folder)
+    fs::create_dir_all(&folder)
         .map_err(|e| Failure::Environment(format!("{} cannot be created: {e}", folder.display())))?;
     Ok(folder)
+}
+
+/// A folder that is one command's alone until this goes, or the command ends.
+#[derive(Debug)]
+pub struct Claim {
+    _lock: File,
+}
+
+/// Claims a folder, made if need be: what one command writes there must not come into what another makes of it.
+///
+/// # Errors
+/// Another command has it; it cannot be written.
+pub fn claim(folder: &Path) -> Outcome<Claim> {
+    let failed = |e| unwritable(folder, &e);
+    fs::create_dir_all(folder).map_err(failed)?;
+    let lock = File::create(folder.join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Claim { _lock: lock }),
+        Err(TryLockError::WouldBlock) => Err(Failure::Environment(format!(
+            "another run uses {}; wait for it to end, or set CARGO_TARGET_DIR",
+            folder.display()
+        ))),
+        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
+/// Whether results can be written to `file`: to be asked before the work whose results they are.
+///
+/// # Errors
+/// They cannot.
+pub fn writable(file: &Path) -> Outcome {
+    File::options().append(true).create(true).open(file).map(drop).map_err(|e| unwritable(file, &e))
+}
+
+/// That a file or folder cannot be written.
+pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::Environment(format!("{} cannot be written: {error}", path.display()))
 }
 
 /// `cargo` in the workspace's root, the same toolchain as ours.
@@ -29,4 +68,26 @@ pub fn cargo() -> Command {
     let mut command = Command::new(cargo);
     command.current_dir(root());
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{claim, writable};
+    use std::fs;
+
+    #[test]
+    fn a_folder_is_one_commands_at_a_time() {
+        let folder = std::env::temp_dir().join(format!("xtask-claim-{}", std::process::id()));
+        let first = claim(&folder).unwrap();
+        let refused = claim(&folder).err().map(|failure| failure.to_string()).unwrap_or_default();
+        assert!(refused.contains("another run uses") && refused.contains("CARGO_TARGET_DIR"), "{refused}");
+        drop(first);
+        assert!(claim(&folder).is_ok());
+        assert!(
+            writable(&folder).is_err_and(|e| e.to_string().contains("cannot be written")),
+            "it is a folder"
+        );
+        assert!(claim(&folder.join("lock")).is_err(), "it is a file");
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -43,6 +43,15 @@ const CRASHES: &[&str] = &[
     "server: terminated with error: asked to end",
     "monitor: server: terminated with error: asked to end",
     "witness: the server is gone",
+    "monitor: null: page fault: write at 0x8, instruction 0x",
+    "monitor: opcode: exception 6 (invalid opcode), error code 0x0, instruction 0x",
+    "monitor: protection: exception 13 (general protection), error code 0x0, instruction 0x",
+    "monitor: overflow: page fault: write at 0x*, instruction 0x",
+    "monitor: capability: cap fault: no capability at 0x1234, instruction 0x",
+    "monitor: call: unknown system call -1000, instruction 0x",
+    "witness: 6 that faulted are gone",
+    // Where it was led to, it faulted again, which is not told and not answered.
+    "monitor: twice: exception 6 (invalid opcode), error code 0x0, instruction 0x",
 ];
 
 /// What the initialiser says when it has given up everything and looked at every slot that it had.

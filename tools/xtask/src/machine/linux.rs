@@ -7,12 +7,18 @@ use crate::process::{Failure, Outcome};
 use crate::workspace::output;
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const INIT: &str = include_str!("linux_init.sh");
 /// What the program executes in user mode (tests/machine/src/known.rs).
 pub const INSTRUCTIONS: u64 = 10_000_004;
 pub const BRANCHES: u64 = 5_000_001;
+/// Attempts at an instruction that fault there: the first, since the page of its code is mapped when it is first used.
+pub const FAULTS: u64 = 1;
+/// What the program of tests/machine/src/rdpmc.rs executes from one RDPMC to the next.
+pub const RDPMC_INSTRUCTIONS: u64 = 200_004;
+pub const RDPMC_BRANCHES: u64 = 100_000;
 /// Instructions a sample, in linux_init.sh.
 pub const PERIOD: u64 = 100_000;
 const ARGUMENTS: &str = "console=ttyS0,115200 quiet nmi_watchdog=0 panic=-1 rdinit=/init";
@@ -21,6 +27,36 @@ pub const IPS: u32 = 200_000_000;
 /// Seconds until the shell that should not be exceeded. A measurement: other work on the host is no failure.
 const SHELL_GOAL: u32 = 150;
 const TIME_LIMIT: Duration = Duration::from_secs(900);
+
+/// What `cargo xtask machine linux` takes.
+#[derive(Default, clap::Args)]
+pub struct Arguments {
+    /// Compare the time to the shell, and nothing else: here, and as a guest on seL4
+    #[arg(long)]
+    shell: bool,
+}
+
+/// Runs the command.
+pub fn command(arguments: &Arguments) -> Outcome {
+    if arguments.shell { crate::run::linux::steps::shell() } else { linux() }
+}
+
+/// Boots it to its shell; the seconds that passed then, as Linux says them.
+pub fn to_shell(initrd: &Path, arguments: &str, memory_mib: u32) -> Outcome<String> {
+    const SHELL: &str = "linux | shell | ";
+    let folder = output("machine/linux-shell")?;
+    let kernel = linux_files::kernel()?;
+    let image = Payload::Linux { kernel: &kernel, arguments, initrd };
+    let iso = iso::make(&folder.join("linux.iso"), &image)?;
+    let mut machine = bochs::Machine::new(&folder.join("run"), &iso);
+    machine.memory_mib = memory_mib;
+    machine.ips = IPS;
+    machine.sentinels = [SHELL, "Kernel panic"].map(str::to_owned).to_vec();
+    machine.time_limit = TIME_LIMIT;
+    let finished = machine.run(|line| println!("  {line}"))?;
+    let seconds = finished.serial.lines().find_map(|line| line.strip_prefix(SHELL));
+    seconds.map(|seconds| seconds.trim().to_owned()).ok_or_else(|| Failure::Check(finished.summary()))
+}
 
 /// Boots it and compares what `perf` counts with what ran.
 pub fn linux() -> Outcome {

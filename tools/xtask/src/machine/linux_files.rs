@@ -2,6 +2,7 @@
 
 use super::kernels;
 use crate::process::{Failure, Outcome, run_logged};
+use crate::setup;
 use crate::workspace::output;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,21 +14,54 @@ const KERNEL: &str = "linux-image-cloud-amd64";
 const BUSYBOX: &str = "/bin/busybox";
 const PERF: &str = "/usr/bin/perf";
 
-/// Downloads the kernel's package, once, and takes the kernel out; nothing is installed.
+/// Downloads the kernel's package, once, and takes the kernel out; nothing is installed. Where apt's lists are missing or
+/// old, root brings them up to date first.
 pub fn kernel() -> Outcome<PathBuf> {
-    let folder = &output("machine/linux")?;
-    let depends = Command::new("apt-cache").args(["depends", "--important", KERNEL]).output();
-    let depends =
-        depends.map_err(|e| Failure::Environment(format!("`apt-cache` could not be started: {e}")))?;
-    let text = String::from_utf8_lossy(&depends.stdout);
-    let package = text.lines().find_map(|line| line.trim().strip_prefix("Depends: ")).ok_or_else(|| {
-        Failure::Environment(format!("apt does not know {KERNEL}; run `apt-get update` on Debian 12"))
-    })?;
-    let version = package.trim_start_matches("linux-image-");
-    let kernel = folder.join(format!("vmlinuz-{version}"));
+    let folder = output("machine/linux")?;
+    let package = match newest()? {
+        Some(package) => package,
+        None => {
+            setup::update(&format!("apt does not know {KERNEL}"))?;
+            newest()?.ok_or_else(|| {
+                Failure::Environment(format!("apt does not know {KERNEL}; this project needs Debian 12"))
+            })?
+        }
+    };
+    let kernel = folder.join(format!("vmlinuz-{}", version(&package)));
     if kernel.is_file() {
         return Ok(kernel);
     }
+    match extract(&folder, &package, &kernel) {
+        Ok(()) => Ok(kernel),
+        // The archive may have a newer one by now.
+        Err(failure) => {
+            setup::update(&failure.to_string())?;
+            let package = newest()?.unwrap_or(package);
+            let kernel = folder.join(format!("vmlinuz-{}", version(&package)));
+            extract(&folder, &package, &kernel).map(|()| kernel)
+        }
+    }
+}
+
+/// The package of the current version, if apt has a list of packages with it.
+fn newest() -> Outcome<Option<String>> {
+    let depends = Command::new("apt-cache").args(["depends", "--important", KERNEL]).output();
+    let depends =
+        depends.map_err(|e| Failure::Environment(format!("`apt-cache` could not be started: {e}")))?;
+    Ok(package_of(&String::from_utf8_lossy(&depends.stdout)))
+}
+
+/// The first package that another depends on, as apt-cache says it.
+fn package_of(text: &str) -> Option<String> {
+    text.lines().find_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned)
+}
+
+fn version(package: &str) -> &str {
+    package.trim_start_matches("linux-image-")
+}
+
+/// Downloads the package and takes the kernel out.
+fn extract(folder: &Path, package: &str, kernel: &Path) -> Outcome {
     let environment = |e: Failure| Failure::Environment(e.to_string());
     let unpacked = folder.join("unpacked");
     let failed =
@@ -48,13 +82,29 @@ pub fn kernel() -> Outcome<PathBuf> {
     let mut extract = Command::new("dpkg-deb");
     extract.arg("--extract").arg(&archive).arg(&unpacked);
     run_logged("dpkg-deb", &mut extract, &folder.join("extract.log")).map_err(environment)?;
-    fs::rename(unpacked.join(format!("boot/vmlinuz-{version}")), &kernel).map_err(failed)?;
-    fs::remove_dir_all(&unpacked).map_err(failed)?;
-    Ok(kernel)
+    fs::rename(unpacked.join(format!("boot/vmlinuz-{}", version(package))), kernel).map_err(failed)?;
+    fs::remove_dir_all(&unpacked).map_err(failed)
 }
 
-/// The initial RAM file system: busybox, perf with its libraries, the program, and these scripts by their names.
+/// The initial RAM file system: busybox, perf with its libraries, the programs of known length, and these scripts by their
+/// names.
 pub fn initial_files(folder: &Path, scripts: &[(&str, &str)]) -> Outcome<PathBuf> {
+    let mut files = vec![
+        (kernels::linux_program("machine-known")?, PathBuf::from("/known")),
+        (kernels::linux_program("machine-rdpmc")?, PathBuf::from("/rdpmc")),
+    ];
+    files.extend([PathBuf::from(PERF)].into_iter().chain(libraries(PERF)?).map(|file| (file.clone(), file)));
+    pack(folder, scripts, files)
+}
+
+/// An initial RAM file system with busybox and these scripts by their names.
+pub fn shell_files(folder: &Path, scripts: &[(&str, &str)]) -> Outcome<PathBuf> {
+    pack(folder, scripts, Vec::new())
+}
+
+/// Packs busybox, these scripts, and files each with its name there.
+fn pack(folder: &Path, scripts: &[(&str, &str)], mut files: Vec<(PathBuf, PathBuf)>) -> Outcome<PathBuf> {
+    files.push((PathBuf::from(BUSYBOX), PathBuf::from(BUSYBOX)));
     let tree = folder.join("files");
     let failed =
         |e: std::io::Error| Failure::Environment(format!("{} cannot be written: {e}", tree.display()));
@@ -68,11 +118,8 @@ pub fn initial_files(folder: &Path, scripts: &[(&str, &str)]) -> Outcome<PathBuf
         fs::write(tree.join(name), script).map_err(failed)?;
         fs::set_permissions(tree.join(name), fs::Permissions::from_mode(0o755)).map_err(failed)?;
     }
-    for (program, name) in [("machine-known", "known"), ("machine-rdpmc", "rdpmc")] {
-        fs::copy(kernels::linux_program(program)?, tree.join(name)).map_err(failed)?;
-    }
-    for file in [BUSYBOX, PERF].map(PathBuf::from).into_iter().chain(libraries(PERF)?) {
-        let place = tree.join(file.strip_prefix("/").unwrap_or(&file));
+    for (file, name) in files {
+        let place = tree.join(name.strip_prefix("/").unwrap_or(&name));
         let put = place.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::copy(&file, &place));
         put.map_err(|e| {
             Failure::Environment(format!("{} cannot be copied: {e}; run `cargo xtask setup`", file.display()))
@@ -110,8 +157,15 @@ fn library_paths(text: &str) -> Outcome<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use super::library_paths;
+    use super::{library_paths, package_of, version};
     use std::path::PathBuf;
+
+    #[test]
+    fn the_kernel_of_the_current_version_is_found() {
+        let text = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-56-cloud-amd64\n";
+        assert_eq!(package_of(text).as_deref().map(version), Some("6.1.0-56-cloud-amd64"));
+        assert_eq!(package_of(""), None);
+    }
 
     #[test]
     fn paths_are_taken_from_both_forms() {

@@ -40,7 +40,7 @@ pub enum Command {
     /// Check the rules of the SDM with test kernels on the simulated machine
     Selftest(selftest::Arguments),
     /// Boot stock Debian Linux on the simulated machine and compare what its perf counts
-    Linux,
+    Linux(linux::Arguments),
     /// Measure what the PMU costs the simulation
     Speed,
 }
@@ -82,7 +82,7 @@ pub fn machine(command: &Command) -> Outcome {
     match command {
         Command::Boot(arguments) => boot(arguments),
         Command::Selftest(arguments) => selftest::selftest(arguments),
-        Command::Linux => linux::linux(),
+        Command::Linux(arguments) => linux::command(arguments),
         Command::Speed => speed::speed(),
     }
 }

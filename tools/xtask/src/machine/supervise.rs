@@ -1,8 +1,9 @@
 //! One emulator process: started headless, watched, ended, its logs read. Nothing outlives it.
 
 use crate::process::{Failure, Outcome};
+use crate::workspace::{Claim, claim};
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -80,7 +81,7 @@ pub(super) fn tail(text: &str, count: usize) -> String {
 /// A folder that one run at a time uses; the lock ends with the value.
 pub(super) struct Folder {
     path: PathBuf,
-    _lock: File,
+    _claim: Claim,
 }
 
 impl Folder {
@@ -89,25 +90,14 @@ impl Folder {
         let failed = |e| Failure::Environment(format!("{} cannot be written: {e}", path.display()));
         // Absolute, because the emulator may read its configuration with another working folder.
         let path = std::path::absolute(path).map_err(failed)?;
-        fs::create_dir_all(&path).map_err(failed)?;
-        let lock = File::create(path.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure::Environment(format!(
-                    "another run uses {}; wait for it to end, or set CARGO_TARGET_DIR",
-                    path.display()
-                )));
-            }
-            Err(TryLockError::Error(e)) => return Err(failed(e)),
-        }
+        let claim = claim(&path)?;
         for name in old {
             match fs::remove_file(path.join(name)) {
                 Err(e) if e.kind() != ErrorKind::NotFound => return Err(failed(e)),
                 _ => {}
             }
         }
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, _claim: claim })
     }
 
     /// A file of this run.

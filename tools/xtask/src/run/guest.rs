@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use vmm_core::loader::Container;
 use vmm_core::loader::container::ALIGNMENT;
+use vmm_core::loader::linux::BzImage;
 
 /// The guest's memory in MiB unless told otherwise: that of system.xml.
 pub const DEFAULT_MEMORY: u32 = 128;
@@ -35,6 +36,8 @@ pub struct Place {
     pub memory_mib: u32,
     /// Memory that the machine starts with.
     pub bank: Option<Bank>,
+    /// The guest is a bzImage.
+    pub linux: bool,
 }
 
 /// Memory that the boot loader keeps from the kernel: guest_image, which is there when the machine starts, and guest_ram.
@@ -128,7 +131,8 @@ impl<'a> Guest<'a> {
             memory: self.memory as usize * MIB,
         });
         let besides = if bank.is_some() { BESIDES + LOADER } else { BESIDES + (COPIES - 1) * image_mib };
-        Ok(Place { memory_mib: self.memory + image_mib + besides, bank })
+        let linux = Container::parse(&image).is_ok_and(|container| BzImage::find(container.kernel).is_some());
+        Ok(Place { memory_mib: self.memory + image_mib + besides, bank, linux })
     }
 
     /// The description `system` with a guest_ram of this memory.

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Bochs needs about 15 s for a guest; a machine with much else to do needs longer.
-const LIMIT: Duration = Duration::from_secs(180);
+pub(super) const LIMIT: Duration = Duration::from_secs(180);
 /// What the VMMs of tests/system/two_vms put before their lines.
 pub(super) const COUNT: &str = "count | ";
 pub(super) const NEIGHBOUR: &str = "neighbour | ";
@@ -141,44 +141,8 @@ pub fn two_vms() -> Outcome {
     Ok(())
 }
 
-/// The policy domain dies while the guest `orphan` counts: the monitor says why, every PMU access of that guest faults from
-/// then on, which it checks, and its VMM reports the reason; the neighbour, which does not call, notices nothing.
-pub fn policy_domain_dies() -> Outcome {
-    let folder = output("policy-domain-dies")?;
-    put_guest("orphan", &folder.join("guest.elf"))?;
-    put_guest("idle", &folder.join("neighbour.elf"))?;
-    let source = root().join("tests/system/two_vms");
-    let unreadable = |e| Failure::Environment(format!("{} cannot be read: {e}", source.display()));
-    let text = fs::read_to_string(source.join("system.xml")).map_err(unreadable)?;
-    let system = folder.join("system.xml");
-    fs::write(&system, text.replace("\"pmu_pd.elf\"", "\"pmu_crash.elf\""))
-        .map_err(|e| unwritable(&system, &e))?;
-    let image = prepare(&system, &source.join("policy.toml"), &folder)?;
-    let last = format!("{NEIGHBOUR}{SENTINEL}");
-    let mut machine = image.in_bochs(&folder.join("bochs"));
-    machine.time_limit = LIMIT;
-    machine.sentinels = vec![last];
-    let finished = machine.run(|_| ())?;
-    report(&lines_of(&finished, NEIGHBOUR), "idle", &finished)?.verdict().map_err(Failure::Check)?;
-    let orphan = report(&lines_of(&finished, COUNT), "orphan", &finished)?;
-    let died = |line: &&str| {
-        line.starts_with("monitor: pmu: panicked at ") && line.trim_end().ends_with(": on purpose")
-    };
-    let reported = finished.serial.lines().find(died);
-    match (reported, &orphan.pmu_error, orphan.checks) {
-        (Some(reported), Some(error), Some((right, 0))) if right > 0 && orphan.stop.0 == 0 => {
-            println!("      {reported}; orphan: {error}, {right} checks; its neighbour ends well");
-            Ok(())
-        }
-        _ => Err(Failure::Check(format!(
-            "the death is not reported, or its guest still has a PMU; {}",
-            finished.summary()
-        ))),
-    }
-}
-
 /// Puts a guest for one of the two VMMs at `to`.
-fn put_guest(name: &str, to: &Path) -> Outcome {
+pub(super) fn put_guest(name: &str, to: &Path) -> Outcome {
     let image = Guest { memory: 4, ..Guest::new(name) }.image()?;
     fs::write(to, image).map_err(|e| unwritable(to, &e))
 }
@@ -207,7 +171,7 @@ pub(super) fn boot(system: &Path, policy: &Path, folder: &Path, skid: u32, last:
 }
 
 /// Builds the image of a system whose prefill files are in `folder`.
-fn prepare(system: &Path, policy: &Path, folder: &Path) -> Outcome<Image> {
+pub(super) fn prepare(system: &Path, policy: &Path, folder: &Path) -> Outcome<Image> {
     policy::compile_to(policy, &folder.join("policy.bin"))?;
     let out = folder.join("image");
     let mut request = Request::new(Config::Release, system, &out);

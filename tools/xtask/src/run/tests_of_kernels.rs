@@ -1,6 +1,7 @@
 //! The step of `cargo xtask test` that runs Multiboot kernels, by the command line as a user has it: what ends well,
 //! what ends badly, what is refused.
 
+mod linux;
 mod refused;
 
 use super::guest::Guest;
@@ -72,18 +73,18 @@ fn policy_of(version: u8) -> String {
 }
 
 /// Checks of one run, each failure with its name.
-struct Run {
+pub(super) struct Run {
     name: String,
     ran: Ran,
     failures: Vec<String>,
 }
 
 impl Run {
-    fn new(name: &str, version: u8, arguments: &[&str]) -> Outcome<Self> {
+    pub(super) fn new(name: &str, version: u8, arguments: &[&str]) -> Outcome<Self> {
         Ok(Self { name: name.to_owned(), ran: run(version, arguments)?, failures: Vec::new() })
     }
 
-    fn ends_with(mut self, code: i32) -> Self {
+    pub(super) fn ends_with(mut self, code: i32) -> Self {
         if self.ran.code != Some(code) {
             let end: Vec<&str> = self.ran.text.lines().rev().take(4).collect();
             let found = self.ran.code;
@@ -93,7 +94,7 @@ impl Run {
     }
 
     /// The command says this.
-    fn says(mut self, text: &str) -> Self {
+    pub(super) fn says(mut self, text: &str) -> Self {
         if !self.ran.text.contains(text) {
             self.failures.push(format!("the report has not `{text}`"));
         }
@@ -117,7 +118,7 @@ impl Run {
         self
     }
 
-    fn finish(self, failures: &mut Vec<String>) {
+    pub(super) fn finish(self, failures: &mut Vec<String>) {
         let Self { name, ran, failures: new } = self;
         if new.is_empty() {
             println!("      {name}");
@@ -133,6 +134,7 @@ impl Run {
 pub fn kernels() -> Outcome {
     let mut failures = Vec::new();
     refused::check(&mut failures)?;
+    linux::refused(&mut failures)?;
     good(&mut failures)?;
     bad(&mut failures)?;
     if failures.is_empty() { Ok(()) } else { Err(Failure::Check(failures.join("\n"))) }

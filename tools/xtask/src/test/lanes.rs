@@ -2,7 +2,7 @@
 
 use super::Step;
 use crate::process::{Failure, Outcome};
-use crate::workspace::output;
+use crate::workspace::{claim, output};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -25,6 +25,7 @@ pub enum Lane {
 /// Only when the steps cannot be run at all.
 pub fn run(steps: &[&Step]) -> Outcome<Vec<&'static str>> {
     let logs = output("tests")?;
+    let _claim = claim(&logs)?;
     let program = std::env::current_exe()
         .map_err(|e| Failure::Environment(format!("the program of xtask cannot be found: {e}")))?;
     let failed = Mutex::new(Vec::new());

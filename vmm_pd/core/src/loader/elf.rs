@@ -55,7 +55,7 @@ pub enum ElfError {
 impl fmt::Display for ElfError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::NotElf => f.write_str("not an ELF file, or its headers are cut off"),
+            Self::NotElf => f.write_str("no Linux bzImage and not an ELF file, or its headers are cut off"),
             Self::OtherMachine => f.write_str("not an ELF file for x86 of 32 bits or 64"),
             Self::NotExecutable => f.write_str("not an executable with fixed addresses (ET_EXEC)"),
             Self::Empty => f.write_str("no segment to load"),

@@ -86,6 +86,18 @@ fn flags_at(file: &mut [u8], magic: u32, flags: u32) {
     put(file, at + 8, 0u32.wrapping_sub(magic).wrapping_sub(flags));
 }
 
+/// The command with these arguments is refused by one sentence, and nothing boots.
+pub(super) fn refused(name: &str, arguments: &[&str], sentence: &str, failures: &mut Vec<String>) -> Outcome {
+    let run = Run::new(&format!("refused: {name}"), 5, arguments)?.ends_with(2).says(sentence);
+    let errors = run.ran.text.lines().filter(|line| line.starts_with("error: ")).count();
+    let booted = !run.ran.guest.is_empty() || run.ran.text.contains("simulated machine");
+    if errors != 1 || booted {
+        failures.push(format!("refused: {name}: {errors} sentences, booted: {booted}"));
+    }
+    run.finish(failures);
+    Ok(())
+}
+
 /// Each refusal, each failure of one with its name.
 pub fn check(failures: &mut Vec<String>) -> Outcome {
     let folder = output("kernel-tests/refused")?;
@@ -97,16 +109,6 @@ pub fn check(failures: &mut Vec<String>) -> Outcome {
         let file = folder.join(name);
         fs::write(&file, bytes).map_err(|e| unwritable(&file, &e))?;
         Ok(file.to_string_lossy().into_owned())
-    };
-    let refused = |name: &str, arguments: &[&str], sentence: &str, failures: &mut Vec<String>| {
-        let run = Run::new(&format!("refused: {name}"), 5, arguments)?.ends_with(2).says(sentence);
-        let errors = run.ran.text.lines().filter(|line| line.starts_with("error: ")).count();
-        let booted = !run.ran.guest.is_empty() || run.ran.text.contains("simulated machine");
-        if errors != 1 || booted {
-            failures.push(format!("refused: {name}: {errors} sentences, booted: {booted}"));
-        }
-        run.finish(failures);
-        Outcome::Ok(())
     };
     for (name, damage, sentence) in FILES {
         let mut file = good.clone();

@@ -10,6 +10,7 @@ echo "linux | shell | $(cut -d' ' -f1 /proc/uptime)"
 dmesg | sed -n 's/^\[[ 0-9.]*\] /linux | kernel | /p' | grep -E 'Performance Events|\.\.\. |tsc: '
 cd /tmp
 sh /script
+echo "linux | clocksource | $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
 echo "linux | interrupts | $(grep -E 'NMI|PMI' /proc/interrupts | awk '{ printf "%s %s ", $1, $2 }')"
 echo "linux | end"
 poweroff -f
