@@ -71,6 +71,7 @@ impl vmm_core::Vcpu for MicrokitVcpu {
     fn set(&mut self, register: Switched, value: u64) -> bool {
         match register {
             Switched::Xcr0 => VCPU.write_xcr0(value),
+            Switched::Cr2 => VCPU.write_cr2(value),
             msr => VCPU.write_msr(msr as u32, value),
         }
         .is_ok()

@@ -18,6 +18,8 @@ pub mod pin {
 pub mod primary {
     /// Exit when the guest could take an interrupt.
     pub const INTERRUPT_WINDOW: u64 = 1 << 2;
+    /// The guest's time-stamp counter has an offset.
+    pub const TSC_OFFSETTING: u64 = 1 << 3;
     /// HLT exits.
     pub const HLT: u64 = 1 << 7;
     /// MWAIT exits.
@@ -174,6 +176,8 @@ pub mod interruptibility {
     pub const NMI: u32 = 1 << 3;
 }
 
+/// IA32_DEBUGCTL: single-step on branches (SDM vol. 3B, 18.4.1).
+pub const DEBUGCTL_BTF: u64 = 1 << 1;
 /// Pending debug exceptions: single step (SDM vol. 3C, table 25-4).
 pub const PENDING_DEBUG_BS: u64 = 1 << 14;
 
@@ -187,6 +191,8 @@ pub mod vector {
     pub const UD: u8 = 6;
     /// General protection.
     pub const GP: u8 = 13;
+    /// Page fault.
+    pub const PF: u8 = 14;
     /// Alignment check.
     pub const AC: u8 = 17;
     /// Machine check.
@@ -197,6 +203,8 @@ pub mod vector {
 pub mod msr {
     /// Time-stamp counter.
     pub const TSC: u32 = 0x10;
+    /// What the time-stamp counter was moved by.
+    pub const TSC_ADJUST: u32 = 0x3b;
     /// Local APIC base and mode.
     pub const APIC_BASE: u32 = 0x1b;
     /// Microcode revision.

@@ -143,7 +143,10 @@ pub fn write_vmcs<V: Vcpu>(vcpu: &mut V, mode: Mode) {
         (ExitControls, exit_control::SAVE_PREEMPTION_TIMER),
         (
             EntryControls,
-            entry_control::LOAD_PAT | entry_control::LOAD_EFER | long(entry_control::IA32E_GUEST),
+            entry_control::LOAD_DEBUG
+                | entry_control::LOAD_PAT
+                | entry_control::LOAD_EFER
+                | long(entry_control::IA32E_GUEST),
         ),
         (ExceptionBitmap, EXCEPTIONS),
         (GuestCr0, cr0::PE | cr0::ET | cr0::NE | long(cr0::WP | cr0::PG)),

@@ -184,8 +184,8 @@ fn load_pdptes<V: Vcpu>(vcpu: &mut V) -> Result<(), GeneralProtection> {
     Ok(())
 }
 
-/// The debug registers that the guest reads back. No breakpoint ever takes effect: the processor's own debug
-/// registers are the host's.
+/// The debug registers of a guest on a kernel that does not switch them: what it reads back. No breakpoint ever takes
+/// effect, since the processor's own debug registers are the host's.
 #[derive(Debug, Clone)]
 pub struct DebugRegisters {
     addresses: [u64; 4],
@@ -201,7 +201,7 @@ impl Default for DebugRegisters {
 
 impl DebugRegisters {
     /// MOV to or from a debug register; DR4 and DR5 are DR6 and DR7 while CR4.DE is clear, which it always is
-    /// (SDM vol. 3B, 18.2.2). RSP as an operand is not emulated.
+    /// (SDM vol. 3B, 18.2.2). Outside 64-bit code (`long`) a register has 32 bits. RSP as an operand is not emulated.
     ///
     /// # Errors
     /// [`ControlFault`]
@@ -209,6 +209,7 @@ impl DebugRegisters {
         &mut self,
         registers: &mut Registers,
         access: DebugRegisterAccess,
+        long: bool,
     ) -> Result<(), ControlFault> {
         let Operand::Gpr(operand) = access.operand else {
             return Err(ControlFault::Unsupported("MOV between RSP and a debug register"));
@@ -222,7 +223,7 @@ impl DebugRegisters {
             registers.set(operand, *register);
             return Ok(());
         }
-        let value = registers.get(operand);
+        let value = registers.get(operand) & if long { u64::MAX } else { u64::from(u32::MAX) };
         // SDM vol. 3B, 18.2.6: bits 63:32 of DR6 and DR7 are reserved.
         if access.register >= 4 && value >> 32 != 0 {
             return Err(ControlFault::GeneralProtection);

@@ -35,6 +35,7 @@ mod leaf {
     pub const FEATURES: u32 = 1;
     pub const CACHES: u32 = 2;
     pub const POWER: u32 = 6;
+    pub const STRUCTURED: u32 = 7;
     pub const PMU: u32 = 0xa;
     pub const TOPOLOGY: u32 = 0xb;
     pub const EXTENDED_STATE: u32 = 0xd;
@@ -61,6 +62,8 @@ mod leaf1 {
     pub const OSXSAVE: u32 = 1 << 27;
     pub const AVX: u32 = 1 << 28;
     pub const HYPERVISOR: u32 = 1 << 31;
+    /// CR4.DE.
+    pub const DE: u32 = 1 << 2;
     /// SSE3 and CMPXCHG16B, which every x86-64 processor with VMX has.
     pub const SSE3_CX16: u32 = 1 | 1 << 13;
     pub const APIC: u32 = 1 << 9;
@@ -98,6 +101,8 @@ pub const PHYSICAL_ADDRESSES: u64 = 1 << (ADDRESS_BITS & 0xff);
 
 /// Leaf 2: nothing is said about caches.
 const NO_CACHES: u32 = 1;
+/// Leaf 7, EBX: IA32_TSC_ADJUST.
+const TSC_ADJUST: u32 = 1 << 1;
 /// Leaf 6, EAX: the local APIC's timer always runs.
 const ALWAYS_RUNNING_TIMER: u32 = 1 << 2;
 /// Leaf 0xB, ECX 15:8: the kinds of level.
@@ -144,6 +149,7 @@ pub fn cpuid(eax: u32, ecx: u32, shown: &Shown<'_>) -> Leaf {
     let apic = if apic { leaf1::APIC } else { 0 };
     let xsave = if switched.offered() != 0 { leaf1::XSAVE } else { 0 };
     let osxsave = if osxsave { leaf1::OSXSAVE } else { 0 };
+    let debug = if switched.bundled() { leaf1::DE } else { 0 };
     let avx = if switched.offered() & xcr0::AVX != 0 { leaf1::AVX } else { 0 };
     match (eax, tsc_hz) {
         (leaf::VENDOR, _) => leaf(last, word(VENDOR, 0), word(VENDOR, 8), word(VENDOR, 4)),
@@ -158,10 +164,11 @@ pub fn cpuid(eax: u32, ecx: u32, shown: &Shown<'_>) -> Leaf {
                 | xsave
                 | osxsave
                 | avx,
-            leaf1::BASELINE | apic,
+            leaf1::BASELINE | debug | apic,
         ),
         (leaf::CACHES, _) => leaf(NO_CACHES, 0, 0, 0),
         (leaf::POWER, _) => leaf(ALWAYS_RUNNING_TIMER, 0, 0, 0),
+        (leaf::STRUCTURED, _) if ecx == 0 && switched.bundled() => leaf(0, TSC_ADJUST, 0, 0),
         (leaf::PMU, _) => {
             let [eax, ebx, ecx, edx] = pmu.leaf_a;
             leaf(eax, ebx, ecx, edx)
@@ -340,6 +347,8 @@ mod tests {
         assert_eq!(cpuid(1, 0, &shown).ecx >> 26 & 7, 7);
         assert_eq!(cpuid(1, 0, &Shown { osxsave: false, ..shown }).ecx >> 26 & 7, 5);
         assert_eq!(cpuid(0x8000_0001, 0, &shown).edx & 0x0800_0800, 0x0800_0800);
+        assert_ne!(cpuid(1, 0, &shown).edx & 1 << 2, 0, "CR4.DE");
+        assert_eq!((cpuid(7, 0, &shown), cpuid(7, 1, &shown)), (leaf(0, 2, 0, 0), Leaf::default()));
     }
 
     #[test]

@@ -37,8 +37,9 @@ const PIC_LINES: u8 = 16;
 /// COM1.
 const COM1: u16 = 0x3f8;
 const COM1_LAST: u16 = COM1 + 7;
-/// Interrupt line of COM1.
+/// Interrupt lines of COM1 and of the clock.
 const COM1_LINE: u8 = 4;
+const RTC_LINE: u8 = 8;
 
 /// The rate of the time-stamp counter where nobody knows it, in Hz.
 const UNKNOWN_TSC_HZ: u64 = 1_000_000_000;
@@ -89,7 +90,7 @@ pub struct Devices {
     unknown: u64,
     /// The output of `pic`.
     external: bool,
-    /// When `pit` acts next.
+    /// When `pit` or `rtc` acts next.
     deadline: Option<u64>,
 }
 
@@ -145,14 +146,18 @@ impl Devices {
         self.deadline
     }
 
-    /// Lets the timer act whose time has come.
+    /// Lets the timer and the clock act whose time has come.
     pub fn tick(&mut self, now: u64) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
-            if self.pit.interrupt(now) {
+            if self.pit.deadline().is_some_and(|deadline| deadline <= now) && self.pit.interrupt(now) {
                 self.set_line(TIMER_LINE, false);
                 self.set_line(TIMER_LINE, true);
             }
-            self.deadline = self.pit.deadline();
+            if self.rtc.deadline().is_some_and(|deadline| deadline <= now) {
+                self.rtc.look(now);
+                self.set_line(RTC_LINE, self.rtc.interrupt());
+            }
+            self.set_deadline();
         }
     }
 
@@ -184,7 +189,11 @@ impl Devices {
             EXIT | SHUTDOWN | LINES..=LINES_LAST => 0xff,
             _ if Pic::has(port) => self.pic.read(port),
             _ if Pit::has(port) => self.pit.read(port, now),
-            _ if Rtc::has(port) => self.rtc.read(port, now),
+            _ if Rtc::has(port) => {
+                let value = self.rtc.read(port, now);
+                self.clock_changed();
+                value
+            }
             _ if Power::has(port) => self.power.read(port, now),
             _ => return inert(port),
         })
@@ -242,9 +251,12 @@ impl Devices {
                 if self.pit.write(port, value, now) {
                     self.set_line(TIMER_LINE, false);
                 }
-                self.deadline = self.pit.deadline();
+                self.set_deadline();
             }
-            _ if Rtc::has(port) => self.rtc.write(port, value, now),
+            _ if Rtc::has(port) => {
+                self.rtc.write(port, value, now);
+                self.clock_changed();
+            }
             _ if Power::has(port) => {
                 return Some(match self.power.write(port, value) {
                     None => IoOutcome::Written,
@@ -257,6 +269,19 @@ impl Devices {
             }
         }
         Some(IoOutcome::Written)
+    }
+
+    /// The clock has been read or written.
+    fn clock_changed(&mut self) {
+        self.set_line(RTC_LINE, self.rtc.interrupt());
+        self.set_deadline();
+    }
+
+    fn set_deadline(&mut self) {
+        self.deadline = match (self.pit.deadline(), self.rtc.deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
     }
 
     /// Brings the interrupt lines in line with their devices.

@@ -26,6 +26,7 @@ pub mod seam;
 pub mod stock;
 pub mod switched;
 pub mod trace;
+pub mod tsc;
 pub mod vcpu;
 pub mod vm;
 

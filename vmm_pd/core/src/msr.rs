@@ -1,7 +1,7 @@
 //! Routing of RDMSR and WRMSR. An MSR that is not in the tables does not exist: #GP(0), counted.
 
 use crate::apic::{GeneralProtection, LocalApic};
-use crate::arch::{Field, efer, entry_control, msr};
+use crate::arch::{DEBUGCTL_BTF, Field, efer, entry_control, msr};
 use crate::mtrr;
 use crate::switched;
 use crate::vcpu::Vcpu;
@@ -17,6 +17,8 @@ pub enum Owner {
     Apic,
     /// The memory type range registers.
     MemoryTypes,
+    /// The time-stamp counter and its deadline.
+    Time,
     /// Registers that the kernel switches.
     Switched,
     /// The VMM itself.
@@ -55,13 +57,12 @@ pub fn owner(number: u32) -> Owner {
     }
     match number {
         msr::X2APIC_FIRST..=msr::X2APIC_LAST => Owner::Apic,
-        msr::TSC
-        | msr::APIC_BASE
+        msr::TSC | msr::TSC_ADJUST | msr::TSC_DEADLINE => Owner::Time,
+        msr::APIC_BASE
         | msr::BIOS_SIGN_ID
         | msr::MISC_ENABLE
         | msr::DEBUGCTL
         | msr::PAT
-        | msr::TSC_DEADLINE
         | msr::EFER
         | msr::FS_BASE
         | msr::GS_BASE => Owner::Vmm,
@@ -75,8 +76,6 @@ pub fn owner(number: u32) -> Owner {
 const MISC_ENABLE: u64 = 1 | 1 << 11 | 1 << 12;
 /// IA32_MISC_ENABLE: performance monitoring available.
 const MISC_ENABLE_PERFMON: u64 = 1 << 7;
-/// IA32_DEBUGCTL: single-step on branches, the one bit that concerns the guest alone.
-const DEBUGCTL_BTF: u64 = 1 << 1;
 
 /// RDMSR of an MSR of [`Owner::Vmm`].
 ///
@@ -89,13 +88,11 @@ pub fn read<V: Vcpu>(
     number: u32,
 ) -> Result<u64, GeneralProtection> {
     Ok(match number {
-        msr::TSC => vcpu.now(),
         msr::APIC_BASE => apic.base(),
         msr::BIOS_SIGN_ID => 0,
         msr::MISC_ENABLE => misc_enable(pmu),
         msr::DEBUGCTL => vcpu.read(Field::GuestDebugctl),
         msr::PAT => vcpu.read(Field::GuestPat),
-        msr::TSC_DEADLINE => apic.tsc_deadline(),
         msr::EFER => vcpu.read(Field::GuestEfer),
         msr::FS_BASE => vcpu.read(Field::GuestFsBase),
         msr::GS_BASE => vcpu.read(Field::GuestGsBase),
@@ -117,10 +114,10 @@ pub fn write<V: Vcpu>(
 ) -> Result<(), GeneralProtection> {
     match number {
         msr::APIC_BASE => apic.set_base(value)?,
-        msr::TSC_DEADLINE => apic.set_tsc_deadline(value),
         // SDM vol. 3A, 10.11.7.1: software writes 0 before it reads the revision.
         msr::BIOS_SIGN_ID if value == 0 => {}
         msr::MISC_ENABLE if value == misc_enable(pmu) => {}
+        // The one bit that concerns the guest alone.
         msr::DEBUGCTL if value & !DEBUGCTL_BTF == 0 => vcpu.write(Field::GuestDebugctl, value),
         msr::PAT if is_pat(value) => vcpu.write(Field::GuestPat, value),
         msr::EFER => write_efer(vcpu, offered, value)?,

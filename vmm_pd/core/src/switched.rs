@@ -6,12 +6,14 @@ use crate::arch::{cr4, efer, msr, xcr0};
 use crate::msr::is_canonical;
 use crate::vcpu::Vcpu;
 
-/// Such a register. The number is the MSR's, or XCR0's.
+/// Such a register. The number is the MSR's, or XCR0's, or CR2's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Switched {
     /// XCR0.
     Xcr0 = 0,
+    /// CR2.
+    Cr2 = 2,
     /// IA32_STAR.
     Star = msr::STAR,
     /// IA32_LSTAR.
@@ -27,6 +29,7 @@ pub enum Switched {
 pub struct SwitchedRegisters {
     syscall: bool,
     rdtscp: bool,
+    cr2: bool,
     /// The bits that XCR0 may have; 0 without XSAVE.
     offered: u64,
     xcr0: u64,
@@ -47,6 +50,7 @@ impl SwitchedRegisters {
     pub const NONE: Self = Self {
         syscall: false,
         rdtscp: false,
+        cr2: false,
         offered: 0,
         xcr0: xcr0::X87,
         star: 0,
@@ -62,12 +66,13 @@ impl SwitchedRegisters {
             .into_iter()
             .all(|register| vcpu.set(register, 0));
         let rdtscp = vcpu.set(Switched::TscAux, 0);
+        let cr2 = vcpu.set(Switched::Cr2, 0);
         let largest = [xcr0::X87 | xcr0::SSE | xcr0::AVX, xcr0::X87 | xcr0::SSE];
         let offered = largest.into_iter().find(|value| vcpu.set(Switched::Xcr0, *value)).unwrap_or(0);
         if offered != 0 {
             vcpu.set(Switched::Xcr0, xcr0::X87);
         }
-        Self { syscall, rdtscp, offered, ..Self::NONE }
+        Self { syscall, rdtscp, cr2, offered, ..Self::NONE }
     }
 
     /// SYSCALL and its MSRs.
@@ -90,9 +95,16 @@ impl SwitchedRegisters {
         self.xcr0
     }
 
+    /// The bundled kernel: one that takes CR2 also switches DR0 to DR3 and DR6, and takes an offset of the time-stamp counter.
+    /// VM entry and exit switch DR7.
+    pub const fn bundled(&self) -> bool {
+        self.cr2
+    }
+
     /// CR4 bits that the guest has with these.
     pub const fn cr4(&self) -> u64 {
-        if self.offered != 0 { cr4::OSXSAVE } else { 0 }
+        let xsave = if self.offered != 0 { cr4::OSXSAVE } else { 0 };
+        xsave | if self.bundled() { cr4::DE } else { 0 }
     }
 
     /// IA32_EFER bits that the guest has with these.
@@ -140,7 +152,7 @@ impl SwitchedRegisters {
             Switched::Lstar => self.lstar = value,
             Switched::Fmask => self.fmask = value,
             Switched::TscAux => self.tsc_aux = value,
-            Switched::Xcr0 => {}
+            Switched::Xcr0 | Switched::Cr2 => {}
         }
         Ok(())
     }

@@ -5,9 +5,12 @@ mod events;
 mod memory;
 mod operands;
 mod string;
+mod time;
 
 use crate::apic::LocalApic;
-use crate::arch::{Field, Interruption, activity, interruptibility, rflags, secondary};
+use crate::arch::{
+    DEBUGCTL_BTF, Field, Interruption, activity, interruptibility, primary, rflags, secondary, vector,
+};
 use crate::boot::{self, Start};
 use crate::control::{DebugRegisters, is_long};
 use crate::devices::{Devices, IoOutcome};
@@ -17,6 +20,7 @@ use crate::pmu::{Pmu, PmuError, PmuLink};
 use crate::registers::Registers;
 use crate::report::{History, Report, Statistics, StopReason};
 use crate::switched::SwitchedRegisters;
+use crate::tsc::TimeStampCounter;
 use crate::vcpu::{Entry, Return, Vcpu};
 use events::PreemptionTimer;
 use pmu_api::Configuration;
@@ -59,12 +63,17 @@ pub struct Vm<L> {
     switched: SwitchedRegisters,
     /// The rate of the time-stamp counter, if it is known.
     tsc_hz: Option<u64>,
+    tsc: TimeStampCounter,
     debug: DebugRegisters,
+    /// Primary controls of each entry, without the windows.
+    primary_controls: u64,
     statistics: Statistics,
     history: History,
     /// The event that the next entry injects.
     injection: Interruption,
     timer: PreemptionTimer,
+    /// The error code of the next exception that has one is not 0.
+    error_code: bool,
     /// A PMI that the policy delays until this time.
     delayed_pmi: Option<u64>,
 }
@@ -94,11 +103,14 @@ impl<L: PmuLink> Vm<L> {
             mtrrs: Mtrrs::default(),
             switched: SwitchedRegisters::NONE,
             tsc_hz: None,
+            tsc: TimeStampCounter::default(),
             debug: DebugRegisters::default(),
+            primary_controls: boot::PRIMARY,
             statistics: Statistics::default(),
             history: History::default(),
             injection: Interruption::NONE,
             timer: PreemptionTimer::new(),
+            error_code: false,
             delayed_pmi: None,
         })
     }
@@ -133,13 +145,16 @@ impl<L: PmuLink> Vm<L> {
         if self.switched.rdtscp() {
             vcpu.write(Field::SecondaryControls, boot::SECONDARY | secondary::RDTSCP);
         }
+        if self.switched.bundled() {
+            self.primary_controls = boot::PRIMARY & !primary::MOV_DR;
+        }
         self.tsc_hz = start.tsc_hz;
         self.devices = start.tsc_hz.map_or_else(Devices::default, Devices::new);
         self.devices.set_memory(start.memory);
         self.apic.set_memory(start.memory);
         let mut entry = Entry {
             rip: start.rip,
-            primary_controls: boot::PRIMARY,
+            primary_controls: self.primary_controls,
             injection: Interruption::NONE,
             completed: false,
             registers: Some(start.registers),
@@ -198,6 +213,10 @@ impl<L: PmuLink> Vm<L> {
             Outcome::Fault(exception) => {
                 self.statistics.faults += 1;
                 self.injection = exception;
+                if self.error_code && exception.vector() != vector::PF {
+                    self.error_code = false;
+                    vcpu.write(Field::EntryErrorCode, 0);
+                }
                 // SDM vol. 3B, 18.3.1.1: the RFLAGS that a fault pushes has RF set; an injection pushes it as it is (vol. 3C,
                 // 27.6.1.1).
                 vcpu.write(Field::GuestRflags, exit.rflags | rflags::RF);
@@ -241,7 +260,8 @@ impl State {
             self.interruptibility &= !blocking;
             vcpu.write(Field::GuestInterruptibility, u64::from(self.interruptibility));
         }
-        if self.rflags & rflags::TF != 0 {
+        // With BTF, only a branch traps (SDM vol. 3B, 18.4.3), and no instruction that exits is one.
+        if self.rflags & rflags::TF != 0 && vcpu.read(Field::GuestDebugctl) & DEBUGCTL_BTF == 0 {
             let pending = vcpu.read(Field::GuestPendingDebug);
             vcpu.write(Field::GuestPendingDebug, pending | crate::arch::PENDING_DEBUG_BS);
         }

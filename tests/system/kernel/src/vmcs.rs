@@ -7,6 +7,7 @@ pub const GUEST_ES_SELECTOR: u64 = 0x800;
 pub const GUEST_ES_LIMIT: u64 = 0x4800;
 pub const GUEST_ES_ACCESS_RIGHTS: u64 = 0x4814;
 pub const GUEST_ES_BASE: u64 = 0x6806;
+pub const TSC_OFFSET: u64 = 0x2010;
 pub const GUEST_DEBUGCTL: u64 = 0x2802;
 pub const GUEST_PAT: u64 = 0x2804;
 pub const GUEST_EFER: u64 = 0x2806;
@@ -36,6 +37,7 @@ pub const GUEST_RFLAGS: u64 = 0x6820;
 pub const GUEST_PENDING_DEBUG: u64 = 0x6822;
 
 pub const PRIMARY_INTERRUPT_WINDOW: u64 = 1 << 2;
+pub const PRIMARY_TSC_OFFSETTING: u64 = 1 << 3;
 pub const PRIMARY_HLT_EXITING: u64 = 1 << 7;
 pub const PRIMARY_RDPMC_EXITING: u64 = 1 << 11;
 pub const SECONDARY_UNRESTRICTED_GUEST: u64 = 1 << 7;

@@ -91,12 +91,13 @@ pub mod label {
     pub const X86_VCPU_PMU_READ_MSR: u64 = 66;
     pub const X86_VCPU_WRITE_MSR: u64 = 67;
     pub const X86_VCPU_WRITE_XCR0: u64 = 68;
-    pub const X86_EPTPDPT_MAP: u64 = 69;
-    pub const X86_EPTPDPT_UNMAP: u64 = 70;
-    pub const X86_EPTPD_MAP: u64 = 71;
-    pub const X86_EPTPD_UNMAP: u64 = 72;
-    pub const X86_EPTPT_MAP: u64 = 73;
-    pub const X86_EPTPT_UNMAP: u64 = 74;
+    pub const X86_VCPU_WRITE_CR2: u64 = 69;
+    pub const X86_EPTPDPT_MAP: u64 = 70;
+    pub const X86_EPTPDPT_UNMAP: u64 = 71;
+    pub const X86_EPTPD_MAP: u64 = 72;
+    pub const X86_EPTPD_UNMAP: u64 = 73;
+    pub const X86_EPTPT_MAP: u64 = 74;
+    pub const X86_EPTPT_UNMAP: u64 = 75;
 }
 
 /// Object types, for `UntypedRetype`.

@@ -103,6 +103,11 @@ impl Vcpu {
         with_ipc(|ipc| ipc.vcpu_write_xcr0(self.slot(), value))
     }
 
+    /// Writes the guest's CR2. [`Error::InvalidArgument`] is an address that is not canonical.
+    pub fn write_cr2(&self, value: u64) -> Result<(), Error> {
+        with_ipc(|ipc| ipc.vcpu_write_cr2(self.slot(), value))
+    }
+
     /// Sets the guest's general registers.
     pub fn write_registers(&self, registers: &VcpuRegisters) -> Result<(), Error> {
         with_ipc(|ipc| ipc.vcpu_write_registers(self.slot(), &registers.to_words()))

@@ -181,6 +181,11 @@ impl Vcpu {
         Err(Error::InvalidArgument)
     }
 
+    /// Refused: this kernel does not switch CR2.
+    pub fn write_cr2(&self, _: u64) -> Result<(), Error> {
+        Err(Error::InvalidArgument)
+    }
+
     /// Sets the guest's general registers.
     pub fn write_registers(&self, registers: &VcpuRegisters) -> Result<(), Error> {
         let [eax, ebx, ecx, edx, esi, edi, ebp, r8, r9, r10, r11, r12, r13, r14, r15] = registers.0;

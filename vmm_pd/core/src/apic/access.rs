@@ -141,8 +141,13 @@ impl LocalApic {
     }
 
     /// WRMSR of IA32_TSC_DEADLINE.
-    pub fn set_tsc_deadline(&mut self, value: u64) {
-        self.timer.set_tsc_deadline(value);
+    pub fn set_tsc_deadline(&mut self, value: u64, tsc: u64, now: u64) {
+        self.timer.set_tsc_deadline(value, tsc, now);
+    }
+
+    /// The guest's time-stamp counter has got the value `tsc` at time `now`.
+    pub fn tsc_moved(&mut self, tsc: u64, now: u64) {
+        self.timer.tsc_moved(tsc, now);
     }
 
     /// The registers that both ways read alike; none where there is none.

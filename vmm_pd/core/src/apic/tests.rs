@@ -143,12 +143,12 @@ fn a_periodic_timer_keeps_its_phase_and_a_masked_one_is_silent() {
 #[test]
 fn tsc_deadline_mode() {
     let mut apic = enabled();
-    apic.set_tsc_deadline(50);
+    apic.set_tsc_deadline(50, 0, 0);
     assert_eq!(apic.tsc_deadline(), 0);
     apic.write_memory(TIMER, 2 << 17 | 0x40, 0);
     apic.write_memory(INITIAL, 100, 0);
     assert_eq!(apic.deadline(), None);
-    apic.set_tsc_deadline(50);
+    apic.set_tsc_deadline(50, 0, 0);
     assert_eq!((apic.tsc_deadline(), apic.deadline()), (50, Some(50)));
     apic.tick(51);
     assert_eq!((apic.tsc_deadline(), apic.pending()), (0, Some(0x40)));

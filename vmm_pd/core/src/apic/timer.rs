@@ -8,19 +8,22 @@ enum Kind {
     TscDeadline,
 }
 
-/// The timer's state. Times are in TSC cycles.
+/// The timer's state. Times are in cycles of the processor's TSC, but for the deadline that the guest has set.
 #[derive(Debug, Clone)]
 pub struct Timer {
     kind: Kind,
     divide: u32,
     initial: u32,
+    /// When it runs out.
     deadline: Option<u64>,
+    /// The same in TSC-deadline mode, as the guest has set it: by its own counter.
+    guest_deadline: u64,
 }
 
 impl Timer {
     /// The state after reset: stopped.
     pub const fn new() -> Self {
-        Self { kind: Kind::OneShot, divide: 0, initial: 0, deadline: None }
+        Self { kind: Kind::OneShot, divide: 0, initial: 0, deadline: None, guest_deadline: 0 }
     }
 
     /// The LVT entry was written: a change between counting and TSC deadline stops the timer (11.5.4.1).
@@ -77,13 +80,21 @@ impl Timer {
 
     /// IA32_TSC_DEADLINE: 0 unless armed.
     pub fn tsc_deadline(&self) -> u64 {
-        self.deadline.filter(|_| self.kind == Kind::TscDeadline).unwrap_or(0)
+        self.deadline.filter(|_| self.kind == Kind::TscDeadline).map_or(0, |_| self.guest_deadline)
     }
 
-    /// A write of IA32_TSC_DEADLINE; ignored outside TSC-deadline mode.
-    pub fn set_tsc_deadline(&mut self, value: u64) {
+    /// A write of IA32_TSC_DEADLINE when the guest's TSC is `tsc`; ignored outside TSC-deadline mode.
+    pub fn set_tsc_deadline(&mut self, value: u64, tsc: u64, now: u64) {
         if self.kind == Kind::TscDeadline {
-            self.deadline = (value != 0).then_some(value);
+            self.guest_deadline = value;
+            self.deadline = (value != 0).then(|| now.saturating_add(value.saturating_sub(tsc)));
+        }
+    }
+
+    /// The guest's TSC has got the value `tsc`: what it counts up to comes sooner or later.
+    pub fn tsc_moved(&mut self, tsc: u64, now: u64) {
+        if self.deadline.is_some() {
+            self.set_tsc_deadline(self.guest_deadline, tsc, now);
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Field {
     GuestLdtrSelector = 0x080c,
     /// Selector of TR.
     GuestTrSelector = 0x080e,
+    /// TSC offset.
+    TscOffset = 0x2010,
     /// IA32_DEBUGCTL of the guest.
     GuestDebugctl = 0x2802,
     /// IA32_PAT of the guest.
@@ -46,6 +48,8 @@ pub enum Field {
     ExitControls = 0x400c,
     /// VM-entry controls.
     EntryControls = 0x4012,
+    /// VM-entry exception error code.
+    EntryErrorCode = 0x4018,
     /// Secondary processor-based VM-execution controls.
     SecondaryControls = 0x401e,
     /// VM-instruction error.

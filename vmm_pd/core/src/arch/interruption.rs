@@ -40,9 +40,8 @@ impl Interruption {
         Self(Self::VALID | 3 << 8 | vector as u32)
     }
 
-    /// A hardware exception with error code 0. The VM-entry exception error code is 0 in a new VMCS, and
-    /// nothing writes it.
-    pub const fn exception_with_zero_code(vector: u8) -> Self {
+    /// A hardware exception with the error code that the VMCS holds: 0 in a new one, and unless a page fault was the last.
+    pub const fn exception_with_code(vector: u8) -> Self {
         Self(Self::VALID | Self::ERROR_CODE | 3 << 8 | vector as u32)
     }
 

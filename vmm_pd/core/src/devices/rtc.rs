@@ -1,9 +1,11 @@
-//! The real-time clock and its memory (Motorola MC146818A data sheet). It raises no interrupt.
+//! The real-time clock and its memory (Motorola MC146818A data sheet).
 
 mod date;
+mod interrupts;
 
 use super::clock::Clock;
 use date::Date;
+use interrupts::{Flags, UPDATE};
 
 /// Ports: the register's number (bit 7 masks NMIs on a PC, of which this machine has none), and the register.
 const INDEX: u16 = 0x70;
@@ -24,9 +26,13 @@ const D: u8 = 13;
 const BYTES: usize = 128;
 /// Register A after power-up on a PC: the divider for 32,768 Hz, the slowest periodic rate that PCs use.
 const A_START: u8 = 0x26;
+/// Register A: what the oscillator is divided by, which is right for 32,768 Hz; the periodic rate.
+const A_DIVIDER: u8 = 7 << 4;
+const A_DIVIDER_32768: u8 = 2 << 4;
+const A_RATE: u8 = 0xf;
 /// Update in progress.
 const A_UPDATING: u8 = 1 << 7;
-/// Register B: updates stop; interrupts (periodic, alarm, update); numbers are binary; 24 hours.
+/// Register B: updates stop; numbers are binary; 24 hours. Bits 6:4 enable the interrupts.
 const B_SET: u8 = 1 << 7;
 const B_BINARY: u8 = 1 << 2;
 const B_24_HOURS: u8 = 1 << 1;
@@ -53,6 +59,7 @@ pub struct Rtc {
     started: bool,
     /// The time that stands while updates are stopped.
     held: Option<Date>,
+    flags: Flags,
     index: u8,
     memory: [u8; BYTES],
 }
@@ -63,7 +70,8 @@ impl Rtc {
         let mut memory = [0; BYTES];
         memory[usize::from(A)] = A_START;
         memory[usize::from(B)] = B_24_HOURS;
-        Self { clock: Clock::new(tsc_hz, 1), base: 0, started: false, held: None, index: 0, memory }
+        let flags = Flags::new(tsc_hz);
+        Self { clock: Clock::new(tsc_hz, 1), base: 0, started: false, held: None, flags, index: 0, memory }
     }
 
     /// Notes the size of memory in bytes as a PC's firmware does.
@@ -93,16 +101,14 @@ impl Rtc {
         match self.index {
             SECONDS => self.number(date.second),
             MINUTES => self.number(date.minute),
-            HOURS if self.register(B) & B_24_HOURS != 0 => self.number(date.hour),
-            HOURS => self.number((date.hour + 11) % 12 + 1) | if date.hour >= 12 { AFTERNOON } else { 0 },
+            HOURS => self.hours(&date),
             WEEKDAY => self.number(date.weekday()),
             DAY => self.number(date.day),
             MONTH => self.number(date.month),
             YEAR => self.number(date.year_of_century()),
             // An update takes no time here.
             A => self.register(A) & !A_UPDATING,
-            // No flag is ever set.
-            C => 0,
+            C => self.take_flags(now),
             D => D_VALID,
             index if usize::from(index) == CENTURY => self.number(date.century()),
             index => self.register(index),
@@ -132,7 +138,9 @@ impl Rtc {
             YEAR => date.set_year_of_century(number),
             B => {
                 let held = value & B_SET != 0;
-                self.memory[usize::from(B)] = value;
+                self.look(now);
+                // "SET": it also disables the interrupt of updates.
+                self.memory[usize::from(B)] = if held { value & !UPDATE } else { value };
                 match (held, self.held) {
                     (true, None) => self.held = Some(date),
                     (false, Some(date)) => {
@@ -145,6 +153,7 @@ impl Rtc {
             }
             index if usize::from(index) == CENTURY => date.set_century(number),
             index => {
+                self.look(now);
                 self.memory[usize::from(index) % BYTES] = value;
                 return;
             }
@@ -163,6 +172,7 @@ impl Rtc {
     fn date(&mut self, now: u64) -> Date {
         if !self.started {
             self.started = true;
+            self.flags.start(now);
             self.base = START.wrapping_sub(self.clock.ticks(now));
         }
         self.held.unwrap_or_else(|| Date::of(self.base.wrapping_add(self.clock.ticks(now))))
@@ -170,6 +180,16 @@ impl Rtc {
 
     fn set(&mut self, date: &Date, now: u64) {
         self.base = date.seconds().wrapping_sub(self.clock.ticks(now));
+    }
+
+    /// The hours as register B wants them.
+    fn hours(&self, date: &Date) -> u8 {
+        if self.register(B) & B_24_HOURS != 0 {
+            return self.number(date.hour);
+        }
+        // What was written while updates stop may be no hour.
+        let afternoon = if date.hour >= 12 { AFTERNOON } else { 0 };
+        self.number((date.hour % 24 + 11) % 12 + 1) | afternoon
     }
 
     /// A number as register B wants it: binary, or two decimal digits.

@@ -111,36 +111,39 @@ impl<'a, L: PmuLink> StockLink<'a, L> {
     }
 }
 
-/// Whether the request is for an access of the guest.
-fn is_access(request: &Message) -> bool {
-    matches!(
-        Request::decode(request),
-        Ok(Request::Read { .. } | Request::Write { .. } | Request::Rdpmc { .. })
-    )
-}
-
 impl<L: PmuLink> PmuLink for StockLink<'_, L> {
     fn call(&mut self, request: &Message) -> Option<Message> {
-        let message = self.link.call(request)?;
-        let Ok(answer) = Reply::decode(&message) else { return Some(message) };
-        // What the VMM knows is the answer without the PMI.
-        let (reply, pmi) = match answer {
-            Reply::DoneWithPmi => (Reply::Done, true),
-            Reply::ValueWithPmi { value } => (Reply::Value { value }, true),
-            other => (other, false),
-        };
+        let mut message = self.link.call(request)?;
+        let Ok(mut reply) = Reply::decode(&message) else { return Some(message) };
         let mut state = self.state.get();
-        state.pmi |= pmi;
-        match (Request::decode(request), reply) {
-            (_, Reply::Opened(configuration)) => state = State::opened(&configuration),
-            (Ok(Request::Write { msr, value }), Reply::Done) => state.written(msr, value),
+        // What the VMM knows is the answer without the PMI.
+        let without = match reply {
+            Reply::DoneWithPmi => Some(Reply::Done),
+            Reply::ValueWithPmi { value } => Some(Reply::Value { value }),
+            _ => None,
+        };
+        if let Some(without) = without {
+            state.pmi = true;
+            reply = without;
+            message = without.encode();
+        }
+        match Request::decode(request) {
+            Ok(Request::Write { msr, value }) => {
+                state.accounted = true;
+                if reply == Reply::Done {
+                    state.written(msr, value);
+                }
+            }
+            Ok(Request::Read { .. } | Request::Rdpmc { .. }) => state.accounted = true,
             _ => {}
         }
-        state.accounted |= is_access(request);
+        if let Reply::Opened(configuration) = reply {
+            state = State::opened(&configuration);
+        }
         self.state.set(state);
         if reply == Reply::Restored {
             self.refresh()?;
         }
-        Some(reply.encode())
+        Some(message)
     }
 }

@@ -14,7 +14,7 @@ use crate::report::StopReason;
 use crate::vcpu::Vcpu;
 use pmu_api::{OverflowDecision, Privilege};
 
-const GENERAL_PROTECTION: Outcome = Outcome::Fault(Interruption::exception_with_zero_code(vector::GP));
+const GENERAL_PROTECTION: Outcome = Outcome::Fault(Interruption::exception_with_code(vector::GP));
 const UNDEFINED: Outcome = Outcome::Fault(Interruption::exception(vector::UD));
 impl<L: PmuLink> Vm<L> {
     pub(super) fn dispatch<V: Vcpu, O: Observer>(
@@ -54,7 +54,8 @@ impl<L: PmuLink> Vm<L> {
             }
             VmExit::DebugRegister(access) => {
                 cpu.changed = true;
-                control_outcome(self.debug.access(&mut cpu.registers, access), length)
+                let long = control::is_long(cpu.vcpu);
+                control_outcome(self.debug.access(&mut cpu.registers, access, long), length)
             }
             VmExit::EptViolation(violation) => self.ept_violation(cpu, exit, violation),
             // A processor without it.
@@ -108,6 +109,7 @@ impl<L: PmuLink> Vm<L> {
             }
             Owner::Apic => self.apic.write_msr(number, value, cpu.vcpu.now()),
             Owner::MemoryTypes => self.mtrrs.write(number, value),
+            Owner::Time => self.write_time(cpu.vcpu, number, value),
             Owner::Switched if self.switched.read(number).is_ok() => {
                 self.switched.write(cpu.vcpu, number, value)
             }
@@ -134,6 +136,7 @@ impl<L: PmuLink> Vm<L> {
             }
             Owner::Apic => self.apic.read_msr(number, cpu.vcpu.now()),
             Owner::MemoryTypes => self.mtrrs.read(number),
+            Owner::Time => self.read_time(cpu.vcpu, number),
             Owner::Switched => self.switched.read(number).or_else(|_| self.unknown_msr()),
             Owner::Vmm => msr::read(cpu.vcpu, &self.apic, self.has_pmu(), number),
             Owner::None => self.unknown_msr(),
@@ -256,7 +259,7 @@ fn exception<V: Vcpu>(vcpu: &mut V) -> Outcome {
             Outcome::Stop(StopReason::Delivery(delivering))
         }
         (InterruptionType::Exception, vector::AC) => {
-            Outcome::Fault(Interruption::exception_with_zero_code(vector::AC))
+            Outcome::Fault(Interruption::exception_with_code(vector::AC))
         }
         (InterruptionType::Exception, vector::MC) => Outcome::Stop(StopReason::MachineCheck),
         _ => Outcome::Stop(StopReason::Delivery(event)),

@@ -3,7 +3,6 @@
 use super::{State, Vm};
 use crate::apic::Pmi;
 use crate::arch::{Field, Interruption, PREEMPTION_TIMER_LONGEST, interruptibility, primary, rflags};
-use crate::boot;
 use crate::pmu::PmuLink;
 use crate::report::StopReason;
 use crate::vcpu::Vcpu;
@@ -22,7 +21,7 @@ impl<L: PmuLink> Vm<L> {
                 pending = self.apic.pending();
             }
         }
-        let mut controls = boot::PRIMARY;
+        let mut controls = self.primary_controls;
         if pending.is_some() || self.external_interrupt() {
             controls |= primary::INTERRUPT_WINDOW;
         }

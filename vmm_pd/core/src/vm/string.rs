@@ -2,13 +2,14 @@
 
 use super::{IoOutcome, Observer, Outcome, Processor, Vm};
 use crate::alu::mask;
-use crate::arch::{Field, PAGE, rflags};
+use crate::arch::{Field, Interruption, PAGE, rflags, vector};
 use crate::exit::{IoAccess, RawExit};
 use crate::instruction::CodeSize;
-use crate::paging::Paging;
+use crate::paging::{Paging, Translation};
 use crate::pmu::PmuLink;
 use crate::registers::Gpr;
 use crate::report::StopReason;
+use crate::switched::Switched;
 use crate::vcpu::Vcpu;
 
 /// Elements that one exit moves; the instruction then exits again for the rest.
@@ -16,10 +17,24 @@ const MOST: u64 = 256;
 /// Bytes of the widest port.
 const WIDEST: usize = 4;
 
-/// Memory that the guest's instruction cannot reach. The fault that a processor raises needs an error code and CR2, which
-/// the VMM cannot give.
-const UNREACHABLE: Outcome =
-    Outcome::Stop(StopReason::Unsupported("INS or OUTS of memory that is not there"));
+/// Error code of a page fault (SDM vol. 3A, 4.7): the page is present; a write; at CPL 3.
+const PRESENT: u64 = 1;
+const WRITE: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
+
+/// Why an element does not move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NotMoved {
+    /// The address is not mapped for the access: a page fault with this error code.
+    PageFault { linear: u64, code: u64 },
+    /// Where the address leads, there is no memory.
+    NoMemory,
+    /// The device ends the guest.
+    Ended(StopReason),
+}
+
+const NO_MEMORY: Outcome =
+    Outcome::Stop(StopReason::Unsupported("INS or OUTS of a physical address without memory"));
 
 /// The memory operand of an INS or OUTS.
 #[derive(Debug, Clone, Copy)]
@@ -40,17 +55,25 @@ struct Elements {
 
 impl Elements {
     /// The guest-physical address of byte `i` of the element, if the guest may access it so.
-    fn address<V: Vcpu>(&self, vcpu: &V, i: u64) -> Option<u64> {
-        let to = self.paging.translate(vcpu, self.linear.wrapping_add(i) & self.mask)?;
-        let allowed = (to.user || self.supervisor) && (!self.write || to.writable || self.writes_all);
-        allowed.then_some(to.address)
+    fn address<V: Vcpu>(&self, vcpu: &V, i: u64) -> Result<u64, NotMoved> {
+        let linear = self.linear.wrapping_add(i) & self.mask;
+        let found = self.paging.translate(vcpu, linear);
+        let allowed = |to: &Translation| {
+            (to.user || self.supervisor) && (!self.write || to.writable || self.writes_all)
+        };
+        found.filter(allowed).map(|to| to.address).ok_or_else(|| {
+            let bit = |holds, bit| if holds { bit } else { 0 };
+            let code = bit(found.is_some(), PRESENT) | bit(self.write, WRITE) | bit(!self.supervisor, USER);
+            NotMoved::PageFault { linear, code }
+        })
     }
 
     /// The two ends of the element in guest-physical memory: one piece, or two where a page ends in it.
-    fn pieces<V: Vcpu>(&self, vcpu: &V) -> Option<[(u64, usize); 2]> {
-        let room = usize::try_from(PAGE - self.linear % PAGE).ok()?.min(self.bytes);
+    fn pieces<V: Vcpu>(&self, vcpu: &V) -> Result<[(u64, usize); 2], NotMoved> {
+        let room = usize::try_from(PAGE - self.linear % PAGE).map_or(self.bytes, |room| room.min(self.bytes));
+        let first = self.address(vcpu, 0)?;
         let second = if room < self.bytes { self.address(vcpu, room as u64)? } else { 0 };
-        Some([(self.address(vcpu, 0)?, room), (second, self.bytes - room)])
+        Ok([(first, room), (second, self.bytes - room)])
     }
 }
 
@@ -93,8 +116,11 @@ impl<L: PmuLink> Vm<L> {
             };
             match moved {
                 Ok(()) => {}
-                Err(UNREACHABLE) if done > 0 => return Outcome::Again,
-                Err(outcome) => return outcome,
+                Err(NotMoved::Ended(stop)) => return Outcome::Stop(stop),
+                // The instruction exits again, and begins with this element.
+                Err(_) if done > 0 => return Outcome::Again,
+                Err(NotMoved::PageFault { linear, code }) => return self.page_fault(cpu.vcpu, linear, code),
+                Err(NotMoved::NoMemory) => return NO_MEMORY,
             }
             elements.linear = elements.linear.wrapping_add(elements.step) & elements.mask;
             cpu.advance(index, elements.step, address_bytes);
@@ -105,17 +131,27 @@ impl<L: PmuLink> Vm<L> {
         if left > MOST { Outcome::Again } else { Outcome::Completed(exit.instruction_length) }
     }
 
+    /// The instruction raises a page fault (SDM vol. 3A, 4.7), if the kernel takes what belongs to it.
+    fn page_fault<V: Vcpu>(&mut self, vcpu: &mut V, linear: u64, code: u64) -> Outcome {
+        if !self.switched.bundled() || !vcpu.set(Switched::Cr2, linear) {
+            return Outcome::Stop(StopReason::Unsupported("a page fault of INS or OUTS on this kernel"));
+        }
+        self.error_code = true;
+        vcpu.write(Field::EntryErrorCode, code);
+        Outcome::Fault(Interruption::exception_with_code(vector::PF))
+    }
+
     fn input<V: Vcpu>(
         &mut self,
         cpu: &mut Processor<'_, V>,
         elements: &Elements,
         access: IoAccess,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), NotMoved> {
         // The memory is looked at first: what a device has given cannot be put back.
-        let pieces = elements.pieces(cpu.vcpu).ok_or(UNREACHABLE)?;
+        let pieces = elements.pieces(cpu.vcpu)?;
         let mut old = [0; WIDEST];
         if !pieces.iter().all(|(at, length)| *length == 0 || cpu.vcpu.read_memory(*at, &mut old[..*length])) {
-            return Err(UNREACHABLE);
+            return Err(NotMoved::NoMemory);
         }
         let value = self.devices.read(access, cpu.vcpu.now()).to_le_bytes();
         let mut rest = &value[..elements.bytes];
@@ -133,14 +169,14 @@ impl<L: PmuLink> Vm<L> {
         observer: &mut O,
         elements: &Elements,
         access: IoAccess,
-    ) -> Result<(), Outcome> {
-        let pieces = elements.pieces(cpu.vcpu).ok_or(UNREACHABLE)?;
+    ) -> Result<(), NotMoved> {
+        let pieces = elements.pieces(cpu.vcpu)?;
         let mut value = [0; WIDEST];
         let mut rest = &mut value[..elements.bytes];
         for (at, length) in pieces.into_iter().filter(|(_, length)| *length != 0) {
             let (piece, after) = rest.split_at_mut(length);
             if !cpu.vcpu.read_memory(at, piece) {
-                return Err(UNREACHABLE);
+                return Err(NotMoved::NoMemory);
             }
             rest = after;
         }
@@ -150,7 +186,7 @@ impl<L: PmuLink> Vm<L> {
                 observer.output(byte);
                 Ok(())
             }
-            IoOutcome::Ended(stop) => Err(Outcome::Stop(stop)),
+            IoOutcome::Ended(stop) => Err(NotMoved::Ended(stop)),
         }
     }
 }

@@ -7,3 +7,4 @@ mod interrupts;
 mod memory;
 mod random;
 mod string;
+mod time;

@@ -7,7 +7,7 @@ use sel4_abi::numbers::{label, object, pmu, slot};
 use sel4_abi::{CPtr, Error, Rights};
 
 /// Every invocation of a VCPU, with arguments that are right, and whether it belongs to the PMU right.
-fn invocations() -> [(u64, &'static [u64], &'static [CPtr], bool); 15] {
+fn invocations() -> [(u64, &'static [u64], &'static [CPtr], bool); 16] {
     [
         (label::X86_VCPU_SET_TCB, &[], &[slot::INIT_TCB], false),
         (label::X86_VCPU_READ_VMCS, &[vmcs::GUEST_RIP], &[], false),
@@ -17,6 +17,7 @@ fn invocations() -> [(u64, &'static [u64], &'static [CPtr], bool); 15] {
         (label::X86_VCPU_WRITE_REGISTERS, &[0; 15], &[], false),
         (label::X86_VCPU_WRITE_MSR, &[0xc000_0081, 0], &[], false),
         (label::X86_VCPU_WRITE_XCR0, &[1], &[], false),
+        (label::X86_VCPU_WRITE_CR2, &[0x1000], &[], false),
         (label::X86_VCPU_PMU_GET_GEOMETRY, &[], &[], true),
         (label::X86_VCPU_PMU_SET_MODE, &[pmu::MODE_TRAPPED], &[], true),
         (label::X86_VCPU_PMU_WRITE_MSR, &[0x186, 0x43_00c0], &[], true),

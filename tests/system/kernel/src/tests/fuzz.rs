@@ -129,7 +129,7 @@ fn sequence(root: &mut Root, shared: &Shared, seed: u64) {
         let cap = random.pick(&victims);
         let vcpu_label = random.below(4) != 0;
         let invocation = if vcpu_label {
-            label::X86_VCPU_SET_TCB + random.below(label::X86_VCPU_WRITE_XCR0 - label::X86_VCPU_SET_TCB + 1)
+            label::X86_VCPU_SET_TCB + random.below(label::X86_VCPU_WRITE_CR2 - label::X86_VCPU_SET_TCB + 1)
         } else {
             random.below(label::X86_EPTPT_UNMAP + 8)
         };

@@ -144,6 +144,22 @@ pub fn cr2_and_debug(root: &mut Root, _: &Shared) {
     thread.stop(root);
 }
 
+/// What the VMM gives the guest: the address of a page fault that it injects, and an offset of the time-stamp counter (SDM 26.3).
+pub fn cr2_and_time(root: &mut Root, _: &Shared) {
+    const ADDRESS: u64 = 0xffff_8000_1234_5678;
+    const OFFSET: u64 = 1 << 60;
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.load(root, state::cr2_and_time());
+    root.ipc.vcpu_write_cr2(vm.vcpu, ADDRESS).expect("CR2");
+    root.ipc.vcpu_write_vmcs(vm.vcpu, vmcs::TSC_OFFSET, OFFSET).expect("TSC offset");
+    vm.primary |= vmcs::PRIMARY_TSC_OFFSETTING;
+    assert_eq!(vm.run(root), exit::VMCALL);
+    assert_eq!(vm.registers[reg::EBX], ADDRESS);
+    let time = vm.registers[reg::EDX] << 32 | vm.registers[reg::EAX];
+    assert_eq!(time >> 60, 1, "the guest's time is {time:#x}");
+}
+
 fn has_avx() -> bool {
     const AVX: u32 = 1 << 28;
     __cpuid(1).ecx & AVX != 0
@@ -335,9 +351,19 @@ pub fn refusals(root: &mut Root, _: &Shared) {
     for value in [1, 3, 7, 1] {
         assert_eq!(ipc.vcpu_write_xcr0(vm.vcpu, value), Ok(()), "XCR0 {value:#x}");
     }
-    for (invocation, words) in
-        [(label::X86_VCPU_WRITE_MSR, 0), (label::X86_VCPU_WRITE_MSR, 1), (label::X86_VCPU_WRITE_XCR0, 0)]
-    {
+    // SDM volume 1, 3.3.7.1: canonical addresses.
+    for value in [1 << 47, 0x7fff_8000_0000_0000, u64::MAX >> 1] {
+        assert_eq!(ipc.vcpu_write_cr2(vm.vcpu, value), Err(Error::InvalidArgument), "CR2 {value:#x}");
+    }
+    for value in [0x7fff_ffff_ffff, 0xffff_8000_0000_0000, u64::MAX] {
+        assert_eq!(ipc.vcpu_write_cr2(vm.vcpu, value), Ok(()), "CR2 {value:#x}");
+    }
+    for (invocation, words) in [
+        (label::X86_VCPU_WRITE_MSR, 0),
+        (label::X86_VCPU_WRITE_MSR, 1),
+        (label::X86_VCPU_WRITE_XCR0, 0),
+        (label::X86_VCPU_WRITE_CR2, 0),
+    ] {
         let result = ipc.invoke(vm.vcpu, invocation, &[LSTAR][..words], &[]);
         assert_eq!(result.map(drop), Err(Error::TruncatedMessage), "label {invocation}");
     }

@@ -74,6 +74,11 @@ impl Ipc {
         self.void(vcpu, label::X86_VCPU_WRITE_XCR0, &[value], &[])
     }
 
+    /// Writes the guest's CR2. Run right.
+    pub fn vcpu_write_cr2(&mut self, vcpu: CPtr, value: u64) -> Result<(), Error> {
+        self.void(vcpu, label::X86_VCPU_WRITE_CR2, &[value], &[])
+    }
+
     /// The hardware's PMU. PMU right.
     #[allow(clippy::cast_possible_truncation, reason = "CPUID answers with 32 bits each")]
     pub fn vcpu_pmu_get_geometry(&mut self, vcpu: CPtr) -> Result<PmuGeometry, Error> {

@@ -103,3 +103,97 @@ fn dates_and_seconds_agree() {
         }
     }
 }
+
+/// "Periodic interrupt selection": 32,768 Hz divided by 2^(rate - 1), but rates 1 and 2 are 256 Hz and 128 Hz.
+#[test]
+fn the_periodic_interrupt_comes_at_its_rate() {
+    const HZ: u64 = 32_768_000;
+    for (select, hz) in [(1, 256), (2, 128), (3, 8192), (6, 1024), (15, 2)] {
+        let mut rtc = Rtc::new(HZ);
+        write(&mut rtc, A, 0x20 | select, 0);
+        assert_eq!((rtc.deadline(), rtc.interrupt()), (None, false), "it is not enabled");
+        write(&mut rtc, B, B_24_HOURS | interrupts::PERIODIC, 0);
+        let mut now = 0;
+        for _ in 0..3 {
+            let next = rtc.deadline().expect("it is enabled");
+            assert_eq!(next - now, HZ / hz, "select {select}");
+            rtc.look(next - 1);
+            assert!(!rtc.interrupt());
+            rtc.look(next);
+            assert!(rtc.interrupt());
+            assert_eq!(rtc.deadline(), None, "no other before register C is read");
+            assert_eq!(read(&mut rtc, C, next) & 0xc0, 0xc0);
+            assert!(!rtc.interrupt(), "reading register C takes it back");
+            assert_eq!(read(&mut rtc, C, next), 0);
+            now = next;
+        }
+    }
+    let mut rtc = Rtc::new(HZ);
+    write(&mut rtc, B, B_24_HOURS | interrupts::PERIODIC, 0);
+    for a in [0x20, 0x66] {
+        write(&mut rtc, A, a, 0);
+        assert_eq!(rtc.deadline(), None, "no rate, or the divider is held in reset");
+    }
+}
+
+/// "Register C": flags do not depend on the enable bits; the request does.
+#[test]
+fn flags_without_interrupts() {
+    let mut rtc = Rtc::new(HZ);
+    read(&mut rtc, C, 500);
+    assert_eq!(read(&mut rtc, C, 999) & 0xb0, 0);
+    // The alarm registers are 0: midnight of the first day is past.
+    assert_eq!(read(&mut rtc, C, 1500), interrupts::UPDATE | interrupts::PERIODIC);
+    assert_eq!(rtc.deadline(), None);
+}
+
+/// "Update cycle", "SET".
+#[test]
+fn the_update_interrupt_comes_each_second_unless_updates_stop() {
+    let mut rtc = Rtc::new(HZ);
+    write(&mut rtc, B, B_24_HOURS | interrupts::UPDATE, 100);
+    assert_eq!(rtc.deadline(), Some(1000));
+    rtc.look(1000);
+    assert!(rtc.interrupt());
+    write(&mut rtc, B, B_SET | B_24_HOURS | interrupts::UPDATE, 1100);
+    assert!(!rtc.interrupt(), "SET disables it");
+    read(&mut rtc, C, 1100);
+    assert_eq!((rtc.deadline(), read(&mut rtc, B, 1100)), (None, B_SET | B_24_HOURS));
+    assert_eq!(read(&mut rtc, C, 5000) & interrupts::UPDATE, 0);
+}
+
+/// "Alarm": when the three registers are the time; 0xc0 and more match every value.
+#[test]
+fn the_alarm_comes_at_its_time() {
+    let mut rtc = Rtc::new(HZ);
+    for (register, value) in [(SECONDS, 5), (MINUTES, 0x12), (HOURS, 0x13)] {
+        write(&mut rtc, register + 1, value, 0);
+    }
+    write(&mut rtc, B, B_24_HOURS | interrupts::ALARM, 0);
+    let alarm = (13 * 3600 + 12 * 60 + 5) * HZ;
+    for now in [1000, alarm - 1] {
+        rtc.look(now);
+        assert!(!rtc.interrupt());
+    }
+    assert_eq!(rtc.deadline(), Some(alarm));
+    rtc.look(alarm + 10_000);
+    assert!(rtc.interrupt(), "ten seconds late");
+    assert_eq!(read(&mut rtc, C, alarm + 10_000) & 0xb0, 0xb0);
+    // Each minute.
+    write(&mut rtc, MINUTES + 1, 0xff, alarm + 10_000);
+    write(&mut rtc, HOURS + 1, 0xc0, alarm + 10_000);
+    rtc.look(alarm + 59_999);
+    assert!(!rtc.interrupt());
+    rtc.look(alarm + 60_000);
+    assert!(rtc.interrupt());
+}
+
+/// What no clock shows can be written while updates stop.
+#[test]
+fn an_hour_that_is_none_reads_as_one() {
+    let mut rtc = Rtc::new(HZ);
+    write(&mut rtc, B, B_SET | B_BINARY | B_24_HOURS, 0);
+    write(&mut rtc, HOURS, 255, 0);
+    write(&mut rtc, B, B_SET | B_BINARY, 0);
+    assert_eq!(read(&mut rtc, HOURS, 0), AFTERNOON | 3);
+}

@@ -25,6 +25,10 @@ pub struct Playback {
     /// Which registers the kernel switches, and those that were set.
     pub takes: fn(Switched, u64) -> bool,
     pub switched: Vec<(Switched, u64)>,
+    /// The fields that were written, in order.
+    pub written: Vec<(u32, u64)>,
+    /// A field that has this value from the entry of this number on.
+    pub on_enter: Option<(usize, u32, u64)>,
 }
 
 impl Default for Playback {
@@ -37,6 +41,8 @@ impl Default for Playback {
             now: 0,
             takes: |_, _| false,
             switched: Vec::new(),
+            written: Vec::new(),
+            on_enter: None,
         }
     }
 }
@@ -44,6 +50,11 @@ impl Default for Playback {
 impl Vcpu for Playback {
     fn enter(&mut self, entry: &Entry) -> Return {
         self.entries.push(*entry);
+        if let Some((number, field, value)) = self.on_enter
+            && number == self.entries.len()
+        {
+            self.fields.insert(field, value);
+        }
         self.now += 1000;
         let end = Return::Exit(RawExit { reason: 2, ..RawExit::default() });
         self.exits.pop_front().unwrap_or(end)
@@ -54,6 +65,7 @@ impl Vcpu for Playback {
     }
 
     fn write(&mut self, field: Field, value: u64) {
+        self.written.push((field as u32, value));
         self.fields.insert(field as u32, value);
     }
 
@@ -179,14 +191,30 @@ pub fn run_machine(
     memory: Vec<u8>,
     fields: HashMap<u32, u64>,
 ) -> (Ran, Vec<u8>) {
+    let (ran, vcpu) = run_on_vcpu(answer, Playback { exits, fields, memory, ..Playback::default() });
+    (ran, vcpu.memory)
+}
+
+/// A run on a kernel that takes what the bundled one takes.
+pub fn run_bundled(exits: &[RawExit], fields: HashMap<u32, u64>) -> (Ran, Vec<(Switched, u64)>) {
+    let mut memory = vec![0; 0x40_0000];
+    boot::write_tables(&mut memory);
+    let exits = exits.iter().map(|exit| Return::Exit(*exit)).collect();
+    let (ran, rest) =
+        run_on_vcpu(usual, Playback { exits, fields, memory, takes: |_, _| true, ..Playback::default() });
+    (ran, rest.switched)
+}
+
+/// A run on this virtual CPU, and what is left of it.
+pub fn run_on_vcpu(answer: fn(&Request) -> Option<Reply>, mut vcpu: Playback) -> (Ran, Playback) {
     let asked = Rc::default();
     let mut vm = Vm::new(Policy { asked: Rc::clone(&asked), answer }).expect("the policy domain opens");
-    let size = memory.len() as u64;
-    let mut vcpu = Playback { exits, fields, entries: Vec::new(), memory, now: 0, ..Playback::default() };
+    let size = vcpu.memory.len() as u64;
     let mut seen = Seen::default();
     let stop = vm.run(&mut vcpu, &mut seen, &boot::Start::long(RIP, size));
     let asked = asked.borrow().clone();
-    (Ran { stop, entries: vcpu.entries, fields: vcpu.fields, seen, asked, vm }, vcpu.memory)
+    let (entries, fields) = (core::mem::take(&mut vcpu.entries), vcpu.fields.clone());
+    (Ran { stop, entries, fields, seen, asked, vm }, vcpu)
 }
 
 pub fn run(exits: &[RawExit]) -> Ran {
@@ -226,5 +254,5 @@ pub fn apic_with_lvtpc(entry: u64) -> [RawExit; 3] {
     [wrmsr(0x1b, 0xfee0_0d00), wrmsr(0x80f, 0x1ff), wrmsr(0x834, entry)]
 }
 
-pub const GP: Interruption = Interruption::exception_with_zero_code(13);
+pub const GP: Interruption = Interruption::exception_with_code(13);
 pub const UD: Interruption = Interruption::exception(6);

@@ -188,7 +188,7 @@ fn intercepted_exceptions() {
         (vcpu.entries.last().expect("entered").injection, stop)
     };
     let ac = 1 << 31 | 1 << 11 | 3 << 8 | 17;
-    assert_eq!(run_exception(ac, 0).0, Interruption::exception_with_zero_code(17));
+    assert_eq!(run_exception(ac, 0).0, Interruption::exception_with_code(17));
     assert_eq!(run_exception(ac, 1 << 31 | 3 << 8 | 17).1, StopReason::Delivery(Interruption(0x8000_0311)));
     assert_eq!(run_exception(1 << 31 | 3 << 8 | 18, 0).1, StopReason::MachineCheck);
     assert_eq!(

@@ -3,7 +3,9 @@
 use super::double::*;
 use crate::registers::Gpr;
 use crate::report::StopReason;
-use crate::{Field, RawExit, Return, boot};
+use crate::switched::Switched;
+use crate::vm::tests::double::run_on_vcpu;
+use crate::{Field, Interruption, RawExit, Return, boot};
 
 /// Instruction information: 64-bit addresses.
 const ADDRESS_64: u64 = 2 << 7;
@@ -98,7 +100,7 @@ fn an_element_may_cross_a_page() {
 fn memory_that_is_not_there_ends_the_guest() {
     let far = 0x4000_0000;
     let (ran, _) = string(0x3f8, OUTS, 1, ADDRESS_64, (far, &[(Gpr::Rsi, far)]), 2);
-    assert_eq!(ran.stop, StopReason::Unsupported("INS or OUTS of memory that is not there"));
+    assert_eq!(ran.stop, StopReason::Unsupported("INS or OUTS of a physical address without memory"));
     // The first bytes go out before the end of memory.
     let end = (0x3f_fffe, &[(Gpr::Rcx, 4), (Gpr::Rsi, 0x3f_fffe)][..]);
     let (ran, _) = string(0x3f8, OUTS | REP, 1, ADDRESS_64, end, 2);
@@ -135,4 +137,55 @@ fn ins_respects_write_protection() {
     };
     assert!(matches!(ins(0x8001_0011).stop, StopReason::Unsupported(_)));
     assert!(ins(0x8000_0011).entries[2].completed);
+}
+
+/// SDM vol. 3A, 4.7: the error code says what the access was and whether the page is there, CR2 has the address.
+#[test]
+fn an_address_that_is_not_mapped_is_a_page_fault() {
+    const PF: Interruption = Interruption::exception_with_code(14);
+    let fault = |entry: u8, bits: u64, bytes: u64, linear: u64, cpl: u64| {
+        let mut memory = vec![0; 0x80_0000];
+        boot::write_tables(&mut memory);
+        // The 2 MiB page at 0x400000.
+        memory[0x3010] = entry;
+        let this = RawExit { qualification: 0x3f8 << 16 | bits | (bytes - 1), cr3: 0x1000, ..exit(30) };
+        // An instruction that does not exist faults with error code 0 afterwards.
+        let exits = [with(this, &[(Gpr::Rcx, 9)]), wrmsr(0x123, 0)].map(Return::Exit).into();
+        let fields = [
+            (Field::ExitInstructionInformation as u32, ADDRESS_64),
+            (Field::GuestLinearAddress as u32, linear),
+        ];
+        let vcpu =
+            Playback { exits, memory, fields: fields.into(), takes: |_, _| true, ..Playback::default() };
+        let (ran, vcpu) = run_on_vcpu(
+            usual,
+            Playback { on_enter: Some((1, Field::GuestSsAccessRights as u32, cpl << 5)), ..vcpu },
+        );
+        let code = vcpu.written.iter().filter(|(field, _)| *field == Field::EntryErrorCode as u32);
+        let code: Vec<u64> = code.map(|(_, value)| *value).collect();
+        (
+            ran.entries[1].injection,
+            ran.entries[1].rip,
+            code,
+            vcpu.switched.last().copied(),
+            ran.entries[2].injection,
+        )
+    };
+    let cr2 = |address| Some((Switched::Cr2, address));
+    for (entry, bits, bytes, linear, cpl, code, address) in [
+        (0, OUTS, 1, 0x40_0010, 0, 0, 0x40_0010),
+        (0, INS, 1, 0x40_0010, 0, 2, 0x40_0010),
+        (0, OUTS | REP, 4, 0x40_0010, 3, 4, 0x40_0010),
+        (0x81, INS, 1, 0x40_0010, 0, 3, 0x40_0010),
+        (0x83, OUTS, 2, 0x40_0010, 3, 5, 0x40_0010),
+        (0x83, INS, 2, 0x40_0010, 3, 7, 0x40_0010),
+        // The second page of an element.
+        (0, OUTS, 4, 0x3f_fffe, 0, 0, 0x40_0000),
+    ] {
+        assert_eq!(
+            fault(entry, bits, bytes, linear, cpl),
+            (PF, RIP, vec![code, 0], cr2(address), GP),
+            "entry {entry:#x}, {bits:#x} at {linear:#x}, CPL {cpl}"
+        );
+    }
 }

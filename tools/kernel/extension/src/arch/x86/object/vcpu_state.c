@@ -38,6 +38,7 @@
 
 #define WRITE_MSR_WORDS         2
 #define WRITE_XCR0_WORDS        1
+#define WRITE_CR2_WORDS         1
 
 compile_assert(vcpu_avx_alignment, OFFSETOF(vcpu_t, state.avx) % XSAVE_AREA_ALIGNMENT == 0)
 compile_assert(vcpu_msr_alignment, OFFSETOF(vcpu_t, state.msr) % VCPU_MSR_LIST_ALIGNMENT == 0)
@@ -231,6 +232,24 @@ decodeWriteXCR0(word_t length, vcpu_t *vcpu, word_t *buffer)
         return invalid_argument(0);
     }
     vcpu->state.xcr0 = value;
+    setThreadState(NODE_STATE(ksCurThread), ThreadState_Restart);
+    return EXCEPTION_NONE;
+}
+
+/* The address of a page fault that the VMM raises: an injection does not write it (SDM 27.6.1.1). */
+exception_t
+decodeWriteCR2(word_t length, vcpu_t *vcpu, word_t *buffer)
+{
+    word_t value;
+    if (length < WRITE_CR2_WORDS) {
+        return truncated();
+    }
+    value = getSyscallArg(0, buffer);
+    if (!IS_CANONICAL(value)) {
+        userError("VCPU WriteCR2: value %lx.", value);
+        return invalid_argument(0);
+    }
+    vcpu->state.cr2 = value;
     setThreadState(NODE_STATE(ksCurThread), ThreadState_Restart);
     return EXCEPTION_NONE;
 }

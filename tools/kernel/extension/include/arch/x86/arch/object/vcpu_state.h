@@ -74,6 +74,7 @@ void vcpu_state_load_msrs(struct vcpu *vcpu);
 void vcpu_state_extend(struct vcpu *vcpu);
 exception_t decodeWriteMSR(word_t length, struct vcpu *vcpu, word_t *buffer);
 exception_t decodeWriteXCR0(word_t length, struct vcpu *vcpu, word_t *buffer);
+exception_t decodeWriteCR2(word_t length, struct vcpu *vcpu, word_t *buffer);
 
 static inline void
 write_cr2(word_t value)
