@@ -53,6 +53,8 @@ pub enum LoadError {
         /// Its length in bytes.
         length: usize,
     },
+    /// The kernel leaves no room below 640 KiB for the Multiboot information.
+    Information,
     /// A byte of the command line is 0, where the guest would end it.
     CommandLineZero,
     /// The initrd does not fit between kernel and end of memory.
@@ -109,6 +111,9 @@ impl fmt::Display for LoadError {
                 f,
                 "the command line has {length} bytes, at most {LONGEST_COMMAND_LINE} are possible; shorten it"
             ),
+            Self::Information => f.write_str(
+                "the kernel leaves no two free pages below 0xa0000 for the Multiboot information; link it higher",
+            ),
             Self::CommandLineZero => f.write_str("the command line holds a byte 0"),
             Self::Initrd { size, free } => write!(
                 f,
@@ -137,15 +142,19 @@ pub fn load(image: &[u8], memory: &mut [u8]) -> Result<Start, LoadError> {
         return Ok(start);
     }
     let header = Header::find(kernel)?;
-    let program = elf::Program::parse(kernel, ram)?;
+    let lowest = if header.is_some() { multiboot::LOWEST } else { boot::LOWEST };
+    let program = elf::Program::parse(kernel, ram, lowest)?;
     let start = match (header, program.class()) {
         (Some(_), _) => {
             let place = place_initrd(initrd.len() as u64, program.end(), ram)?;
+            let information = multiboot::place_information(&program).ok_or(LoadError::Information)?;
+            // The kernel's segments may be where these are.
+            boot::write_tables(memory);
             program.copy(memory);
             memory[place.clone()].copy_from_slice(initrd);
             let module = (!initrd.is_empty()).then_some(place);
-            multiboot::write_information(memory, ram, command_line, module);
-            multiboot::start(program.entry(), ram.size())
+            multiboot::write_information(memory, information, ram, command_line, module);
+            return Ok(multiboot::start(program.entry(), information, ram.size()));
         }
         (None, Class::ELF32) => return Err(LoadError::NoMultibootHeader),
         (None, Class::ELF64) if !command_line.is_empty() => return Err(LoadError::NoCommandLine),

@@ -1,7 +1,6 @@
 //! A kernel's ELF file: its segments into memory.
 
 use super::ram::{HIGH, LOW_END, Ram};
-use crate::boot::LOWEST;
 use core::fmt;
 use core::ops::Range;
 use elf::ElfBytes;
@@ -37,6 +36,8 @@ pub enum ElfError {
         address: u64,
         /// Its size in memory in bytes.
         size: u64,
+        /// Where RAM that it may have begins.
+        lowest: u64,
         /// The end of memory.
         end: u64,
     },
@@ -63,9 +64,9 @@ impl fmt::Display for ElfError {
             Self::Oversized { address } => {
                 write!(f, "the segment at {address:#x} is larger in the file than in memory")
             }
-            Self::OutsideMemory { address, size, end } => write!(
+            Self::OutsideMemory { address, size, lowest, end } => write!(
                 f,
-                "the segment at {address:#x} of {size:#x} bytes is not in RAM that a kernel may have, {LOWEST:#x} to \
+                "the segment at {address:#x} of {size:#x} bytes is not in RAM that a kernel may have, {lowest:#x} to \
                  {LOW_END:#x} or {HIGH:#x} to {end:#x}"
             ),
             Self::Overlap { address } => write!(f, "the segment at {address:#x} overlaps another"),
@@ -82,11 +83,11 @@ pub struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    /// The program in the ELF file at the start of `file`. Segments go to their physical addresses.
+    /// The program in the ELF file at the start of `file`. Segments go to their physical addresses, from `lowest` on.
     ///
     /// # Errors
     /// [`ElfError`]
-    pub fn parse(file: &'a [u8], ram: Ram) -> Result<Self, ElfError> {
+    pub fn parse(file: &'a [u8], ram: Ram, lowest: u64) -> Result<Self, ElfError> {
         let elf = ElfBytes::<LittleEndian>::minimal_parse(file).map_err(|error| match error {
             elf::ParseError::UnsupportedElfEndianness(_) => ElfError::OtherMachine,
             _ => ElfError::NotElf,
@@ -103,7 +104,7 @@ impl<'a> Program<'a> {
             return Err(ElfError::Empty);
         }
         for (i, segment) in program.segments().enumerate() {
-            check(&segment, file, ram)?;
+            check(&segment, file, ram, lowest)?;
             if program.segments().take(i).any(|other| overlap(&other, &segment)) {
                 return Err(ElfError::Overlap { address: segment.p_paddr });
             }
@@ -128,6 +129,11 @@ impl<'a> Program<'a> {
     /// The end of the highest segment.
     pub fn end(&self) -> u64 {
         self.segments().map(|segment| segment.p_paddr + segment.p_memsz).max().unwrap_or_default()
+    }
+
+    /// Whether a segment has one of these bytes.
+    pub fn has(&self, bytes: &Range<u64>) -> bool {
+        self.segments().any(|s| s.p_paddr < bytes.end && bytes.start < s.p_paddr + s.p_memsz)
     }
 
     /// Copies the segments into the memory that they were checked against.
@@ -159,7 +165,7 @@ fn range(start: u64, length: u64, limit: usize) -> Option<Range<usize>> {
 }
 
 /// A segment is whole in the file, and in RAM.
-fn check(segment: &ProgramHeader, file: &[u8], ram: Ram) -> Result<(), ElfError> {
+fn check(segment: &ProgramHeader, file: &[u8], ram: Ram, lowest: u64) -> Result<(), ElfError> {
     let (address, size) = (segment.p_paddr, segment.p_memsz);
     if range(segment.p_offset, segment.p_filesz, file.len()).is_none() {
         return Err(ElfError::Truncated { address });
@@ -167,8 +173,8 @@ fn check(segment: &ProgramHeader, file: &[u8], ram: Ram) -> Result<(), ElfError>
     if segment.p_filesz > size {
         return Err(ElfError::Oversized { address });
     }
-    if !ram.is_free(address, size) {
-        return Err(ElfError::OutsideMemory { address, size, end: ram.size() });
+    if !ram.is_free(lowest, address, size) {
+        return Err(ElfError::OutsideMemory { address, size, lowest, end: ram.size() });
     }
     Ok(())
 }

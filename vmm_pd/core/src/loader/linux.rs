@@ -188,7 +188,7 @@ impl<'a> BzImage<'a> {
         }
         let base = u64::from_le_bytes(self.field(setup::PREF_ADDRESS));
         let needs = u64::from(self.word(setup::INIT_SIZE)).max(kernel.len() as u64);
-        if !ram.is_free(base, needs) || base < HIGH {
+        if !ram.is_free(LOWEST, base, needs) || base < HIGH {
             return Err(LinuxError::DoesNotFit { end: base.saturating_add(needs) }.into());
         }
         let last = u64::from(self.word(setup::INITRD_ADDR_MAX)).saturating_add(1).min(ram.size());

@@ -1,7 +1,9 @@
 //! Multiboot 1 (The Multiboot Specification, version 0.6.96): the header of a kernel, and what the kernel finds.
 
+use super::elf::Program;
 use super::ram::{HIGH, LOW_END, Ram};
-use crate::boot::{LOWEST, Mode, Start};
+use crate::arch::PAGE;
+use crate::boot::{Mode, Start};
 use crate::registers::{Gpr, Registers};
 use core::fmt;
 use core::ops::Range;
@@ -66,16 +68,33 @@ impl Header {
     }
 }
 
-/// Where the information for the kernel is, below [`LOWEST`].
+/// A kernel's segments are in memory from here on: below are the interrupt vectors of real mode.
+pub const LOWEST: u64 = PAGE;
+
+/// Where the information for the kernel is, if no segment is there; else it is as high below 640 KiB as it can be.
 const INFORMATION: u32 = 0x8000;
-const MEMORY_MAP: u32 = INFORMATION + 0x100;
-const MODULES: u32 = INFORMATION + 0x200;
-const MODULE_NAME: u32 = INFORMATION + 0x300;
-const LOADER_NAME: u32 = INFORMATION + 0x400;
-const COMMAND_LINE: u32 = INFORMATION + 0x1000;
+const PAGE_BYTES: u32 = 0x1000;
+const LAST_INFORMATION: u32 = 0xa_0000 - INFORMATION_BYTES;
+/// Its parts, as offsets, and the whole.
+const MEMORY_MAP: u32 = 0x100;
+const MODULES: u32 = 0x200;
+const MODULE_NAME: u32 = 0x300;
+const LOADER_NAME: u32 = 0x400;
+const COMMAND_LINE: u32 = 0x1000;
+const INFORMATION_BYTES: u32 = 2 * PAGE_BYTES;
+const_assert!(PAGE_BYTES as u64 == PAGE && LAST_INFORMATION as u64 + INFORMATION_BYTES as u64 == LOW_END);
 const_assert!(
-    COMMAND_LINE as u64 + KERNEL_NAME.len() as u64 + super::LONGEST_COMMAND_LINE as u64 + 1 < LOWEST
+    COMMAND_LINE as usize + KERNEL_NAME.len() + super::LONGEST_COMMAND_LINE < INFORMATION_BYTES as usize
 );
+
+/// Where the information goes beside this kernel.
+pub(super) fn place_information(program: &Program<'_>) -> Option<u32> {
+    let high = (PAGE_BYTES..=LAST_INFORMATION).rev().step_by(PAGE_BYTES as usize);
+    [INFORMATION]
+        .into_iter()
+        .chain(high)
+        .find(|at| !program.has(&(u64::from(*at)..u64::from(*at) + u64::from(INFORMATION_BYTES))))
+}
 
 /// The first word of the command line, where boot loaders have the kernel's name.
 const KERNEL_NAME: &[u8] = b"kernel ";
@@ -104,9 +123,10 @@ const MAP_ENTRY: u32 = 20;
 const AVAILABLE: u32 = 1;
 const RESERVED: u32 = 2;
 
-/// Writes the Multiboot information, with the module at these bytes, into memory below [`LOWEST`].
+/// Writes the Multiboot information, with the module at these bytes, into memory at `base`.
 pub(super) fn write_information(
     memory: &mut [u8],
+    base: u32,
     ram: Ram,
     command_line: &[u8],
     module: Option<Range<usize>>,
@@ -117,7 +137,9 @@ pub(super) fn write_information(
     };
     let low = |value: u64| crate::registers::low(value).to_le_bytes();
     let map = [(0, LOW_END, AVAILABLE), (LOW_END, HIGH, RESERVED), (HIGH, ram.size(), AVAILABLE)];
-    let mut at = MEMORY_MAP;
+    let [memory_map, modules, module_name, loader_name, line] =
+        [MEMORY_MAP, MODULES, MODULE_NAME, LOADER_NAME, COMMAND_LINE].map(|offset| base + offset);
+    let mut at = memory_map;
     for (start, end, kind) in map {
         put(at, &MAP_ENTRY.to_le_bytes());
         put(at + 4, &start.to_le_bytes());
@@ -125,33 +147,33 @@ pub(super) fn write_information(
         put(at + 20, &kind.to_le_bytes());
         at += 4 + MAP_ENTRY;
     }
-    put(COMMAND_LINE, KERNEL_NAME);
+    put(line, KERNEL_NAME);
     let name = low(KERNEL_NAME.len() as u64);
-    let after_name = COMMAND_LINE + u32::from_le_bytes(name);
+    let after_name = line + u32::from_le_bytes(name);
     put(after_name, command_line);
     put(after_name + u32::from_le_bytes(low(command_line.len() as u64)), &[0]);
-    put(LOADER_NAME, b"sel4-vpmu\0");
-    put(MODULE_NAME, b"initrd\0");
+    put(loader_name, b"sel4-vpmu\0");
+    put(module_name, b"initrd\0");
     let count: u32 = module.is_some().into();
     let place = module.unwrap_or_default();
-    put(MODULES, &low(place.start as u64));
-    put(MODULES + 4, &low(place.end as u64));
-    put(MODULES + 8, &MODULE_NAME.to_le_bytes());
-    put(MODULES + 12, &[0; 4]);
+    put(modules, &low(place.start as u64));
+    put(modules + 4, &low(place.end as u64));
+    put(modules + 8, &module_name.to_le_bytes());
+    put(modules + 12, &[0; 4]);
     use information::*;
     let flags = MEMORY | HAS_CMDLINE | HAS_MODS | HAS_MMAP | HAS_NAME;
     for (offset, value) in [
         (FLAGS, flags),
         (MEM_LOWER, kib(LOW_END)),
         (MEM_UPPER, kib(ram.size() - HIGH)),
-        (CMDLINE, COMMAND_LINE),
+        (CMDLINE, line),
         (MODS_COUNT, count),
-        (MODS_ADDR, MODULES),
-        (MMAP_LENGTH, at - MEMORY_MAP),
-        (MMAP_ADDR, MEMORY_MAP),
-        (BOOT_LOADER_NAME, LOADER_NAME),
+        (MODS_ADDR, modules),
+        (MMAP_LENGTH, at - memory_map),
+        (MMAP_ADDR, memory_map),
+        (BOOT_LOADER_NAME, loader_name),
     ] {
-        put(INFORMATION + offset, &value.to_le_bytes());
+        put(base + offset, &value.to_le_bytes());
     }
 }
 
@@ -160,9 +182,9 @@ fn kib(bytes: u64) -> u32 {
 }
 
 /// How a Multiboot kernel starts (3.2).
-pub(super) fn start(entry: u64, memory: u64) -> Start {
+pub(super) fn start(entry: u64, information: u32, memory: u64) -> Start {
     let mut registers = Registers::default();
     registers.set(Gpr::Rax, LOADER_MAGIC);
-    registers.set(Gpr::Rbx, INFORMATION.into());
+    registers.set(Gpr::Rbx, information.into());
     Start { mode: Mode::Protected, rip: entry, registers, memory, tsc_hz: None }
 }

@@ -1,9 +1,7 @@
 //! Where a guest's RAM is.
 
 use super::LoadError;
-use crate::boot::LOWEST;
-
-/// RAM below here and above [`LOWEST`].
+/// RAM below here.
 pub(super) const LOW_END: u64 = 0xa_0000;
 /// RAM from here on. What lies between is where firmware has its tables.
 pub(super) const HIGH: u64 = 0x10_0000;
@@ -31,10 +29,10 @@ impl Ram {
         self.size
     }
 
-    /// Whether a kernel may have these bytes.
-    pub fn is_free(self, start: u64, size: u64) -> bool {
+    /// Whether a kernel that may have RAM from `lowest` on may have these bytes.
+    pub fn is_free(self, lowest: u64, start: u64, size: u64) -> bool {
         start
             .checked_add(size)
-            .is_some_and(|end| LOWEST <= start && end <= LOW_END || HIGH <= start && end <= self.size)
+            .is_some_and(|end| lowest <= start && end <= LOW_END || HIGH <= start && end <= self.size)
     }
 }

@@ -296,3 +296,38 @@ fn a_linux_kernel_that_cannot_be_started_is_refused() {
     // Not a bzImage at all: the magic is missing.
     assert!(matches!(changed(0x202, b'X'), Err(LoadError::Elf(_))));
 }
+
+/// [`elf32`] with its segment of this size in memory at this address.
+fn elf32_at(address: u32, size: u32) -> Vec<u8> {
+    let mut file = multiboot_kernel();
+    for (at, value) in [(24, address), (52 + 12, address), (52 + 20, size)] {
+        file[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    file
+}
+
+/// A kernel below 1 MiB has the information where none of its segments is.
+#[test]
+fn a_low_kernel_gets_the_information_elsewhere() {
+    for (address, size, place) in [
+        (0x1000, 0x7000, 0x8000),
+        (0x8000, 0x1000, 0x9_e000),
+        (0x9fff, 0x9000, 0x9_e000),
+        (0x4000, 0x9_a001, 0x2000),
+        (0x3000, 0x9_d000, 0x1000),
+    ] {
+        let (start, memory) = with(&elf32_at(address, size), b"line", b"initrd").expect("loads");
+        let information = start.registers.low(Gpr::Rbx);
+        assert_eq!(information, place, "{address:#x}");
+        assert_eq!(text(&memory, word(&memory, information + 16)), b"kernel line");
+        let segment = &memory[address as usize..][..size as usize];
+        assert_eq!(segment[..32], header(FLAGS));
+        assert!(segment[32..].iter().all(|byte| *byte == 0), "nothing of ours is in the kernel");
+    }
+    let refused = |address, size| with(&elf32_at(address, size), b"", b"").map(|_| ());
+    assert_eq!(refused(0x2000, 0x9_e000), Err(LoadError::Information));
+    assert!(matches!(
+        refused(0xff0, 0x1000),
+        Err(LoadError::Elf(ElfError::OutsideMemory { lowest: 0x1000, .. }))
+    ));
+}

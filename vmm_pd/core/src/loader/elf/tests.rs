@@ -1,4 +1,5 @@
 use super::*;
+use crate::boot::LOWEST;
 
 const HEADER: usize = 64;
 const PROGRAM_HEADER: usize = 56;
@@ -50,14 +51,14 @@ fn ram() -> Ram {
 
 /// The entry point of a program that is not refused.
 fn try_load(file: &[u8]) -> Result<u64, ElfError> {
-    Program::parse(file, ram()).map(|program| program.entry())
+    Program::parse(file, ram(), LOWEST).map(|program| program.entry())
 }
 
 #[test]
 fn a_segment_is_copied_and_its_rest_zeroed() {
     let mut memory = vec![0xaa; MEMORY];
     let file = file(0x10004, &[CODE]);
-    let program = Program::parse(&file, ram()).expect("good");
+    let program = Program::parse(&file, ram(), LOWEST).expect("good");
     program.copy(&mut memory);
     assert_eq!((program.entry(), program.end(), program.class()), (0x10004, 0x10010, Class::ELF64));
     assert_eq!(memory[0x10000..0x10012], [1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0xaa, 0xaa]);
@@ -94,7 +95,7 @@ fn every_truncation_is_refused() {
 fn bad_segments_are_refused() {
     let at = |address, memsz| Segment { address, memsz, ..CODE };
     let end = MEMORY as u64;
-    let outside = |address, size| Err(ElfError::OutsideMemory { address, size, end });
+    let outside = |address, size| Err(ElfError::OutsideMemory { address, size, lowest: LOWEST, end });
     assert_eq!(try_load(&file(0x8000, &[at(0x8000, 16)])), outside(0x8000, 16));
     assert_eq!(try_load(&file(0x10000, &[at(0x10000, 0x9_0001)])), outside(0x10000, 0x9_0001));
     assert_eq!(try_load(&file(0xf_fff0, &[at(0xf_fff0, 32)])), outside(0xf_fff0, 32));
