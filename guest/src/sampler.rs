@@ -31,6 +31,8 @@ const SELECT: u64 = EVENTS[INSTRUCTIONS].code | SELECT_ALL_RINGS | SELECT_INT;
 const SELECT_EN: u64 = 1 << 22;
 /// The vector of the timer.
 const TIMER: u8 = 0x40;
+/// How many times as long as starting every event a tick is at least.
+const TICKS_OF_STARTS: u64 = 4;
 /// By how much the periods of two events differ, so that their overflows do not keep step.
 const PERIOD_STEP: u64 = 101;
 
@@ -296,8 +298,12 @@ pub fn run(scheme: &Scheme, work: impl FnOnce() -> u64) -> Sampled {
     wrmsr(apic::LVT_PMI, apic::DELIVER_NMI);
     clear(&geometry);
     wrmsr(FIXED_CTR_CTRL, FIXED_ALL_RINGS);
+    let before = rdtsc();
     (0..counters).for_each(start);
-    let interval = if scheme.rotates() { tick / 2 } else { tick };
+    // Where each access exits and is dear, ticks of that length would leave no time for the work: a tick stops and starts
+    // every event, which is about twice what this took.
+    let least = u32::try_from((rdtsc() - before) * TICKS_OF_STARTS).unwrap_or(u32::MAX);
+    let interval = if scheme.rotates() { tick / 2 } else { tick }.max(least);
     let (cycles, checksum) = timed(interval, enable, work);
     disable();
     (0..counters).for_each(stop);

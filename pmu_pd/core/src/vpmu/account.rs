@@ -6,8 +6,9 @@
 
 use super::{Trouble, Vpmu, Written};
 use crate::arch::{
-    ARCHITECTURAL_EVENTS, IA32_A_PMC0, IA32_FIXED_CTR0, IA32_PERF_GLOBAL_CTRL, IA32_PERF_GLOBAL_STATUS,
-    IA32_PERF_GLOBAL_STATUS_RESET, IA32_PERF_GLOBAL_STATUS_SET, MAX_FIXED, fixed_control, global, selector,
+    ARCHITECTURAL_EVENTS, IA32_A_PMC0, IA32_FIXED_CTR_CTRL, IA32_FIXED_CTR0, IA32_PERF_GLOBAL_CTRL,
+    IA32_PERF_GLOBAL_STATUS, IA32_PERF_GLOBAL_STATUS_RESET, IA32_PERF_GLOBAL_STATUS_SET, IA32_PERFEVTSEL0,
+    MAX_FIXED, fixed_control, global, selector,
 };
 use crate::port::{PmuPort, PortError};
 use crate::registers::FixedControl;
@@ -61,7 +62,7 @@ impl Vpmu<'_> {
         if !self.hardware.is_without_extension() {
             return Err(PortError::ILLEGAL_OPERATION);
         }
-        let due = self.look(port)?;
+        let due = self.is_watched(port)? && self.look(port)?;
         Ok(completed.map_or(Ok(false), |completion| self.complete(port, completion))? || due)
     }
 
@@ -70,7 +71,7 @@ impl Vpmu<'_> {
     /// # Errors
     /// As [`Vpmu::read`].
     pub fn accounted_read<P: PmuPort>(&mut self, port: &mut P, msr: u32) -> Result<(u64, bool), Trouble> {
-        self.accounted(port, SUPERVISOR, |vpmu, port| vpmu.read(port, msr))
+        self.accounted(port, SUPERVISOR, false, |vpmu, port| vpmu.read(port, msr))
     }
 
     /// [`Vpmu::rdpmc`], accounted for where the kernel does not; and whether a PMI is due.
@@ -84,7 +85,7 @@ impl Vpmu<'_> {
         privilege: Privilege,
     ) -> Result<(u64, bool), Trouble> {
         let completion = Completion { branch: false, user: privilege.cpl() != 0 };
-        self.accounted(port, completion, |vpmu, port| vpmu.rdpmc(port, ecx, privilege))
+        self.accounted(port, completion, false, |vpmu, port| vpmu.rdpmc(port, ecx, privilege))
     }
 
     /// [`Vpmu::write`], accounted for where the kernel does not; and whether a PMI is due.
@@ -97,30 +98,31 @@ impl Vpmu<'_> {
         msr: u32,
         value: u64,
     ) -> Result<(Written, bool), Trouble> {
-        self.accounted(port, SUPERVISOR, |vpmu, port| {
-            let written = vpmu.write(port, msr, value)?;
-            // A status bit that the guest sets is no overflow (20.2.4.2), and one that it clears can be set again.
-            if vpmu.accounts() && matches!(msr, IA32_PERF_GLOBAL_STATUS_RESET | IA32_PERF_GLOBAL_STATUS_SET) {
-                vpmu.reported = vpmu.status(port)?;
-            }
-            Ok(written)
-        })
+        let status = matches!(msr, IA32_PERF_GLOBAL_STATUS_RESET | IA32_PERF_GLOBAL_STATUS_SET);
+        self.accounted(port, SUPERVISOR, status, |vpmu, port| vpmu.write(port, msr, value))
     }
 
-    /// The access has its effect after what overflowed before it is known, and before it is counted itself.
+    /// The access, which changes the status or not, has its effect after what overflowed before it is known, and before
+    /// it is counted itself.
     fn accounted<P: PmuPort, T>(
         &mut self,
         port: &mut P,
         completion: Completion,
+        changes_status: bool,
         access: impl FnOnce(&mut Self, &mut P) -> Result<T, Trouble>,
     ) -> Result<(T, bool), Trouble> {
         if !self.accounts() {
             return Ok((access(self, port)?, false));
         }
-        let reported = self.reported;
-        let due = self.look(port)?;
+        let (reported, watched) = (self.reported, self.is_watched(port)?);
+        let due = watched && self.look(port)?;
         // What an access that faults would have told is found again.
         let value = access(self, port).inspect_err(|_| self.reported = reported)?;
+        // No PMI comes of a status bit that the guest sets (20.2.4.2), nor of one from when no counter was to interrupt;
+        // a bit that the guest clears can be set again.
+        if (changes_status || !watched) && self.is_watched(port)? {
+            self.look(port)?;
+        }
         Ok((value, self.complete(port, completion)? || due))
     }
 
@@ -129,12 +131,14 @@ impl Vpmu<'_> {
         self.has_counters() && self.hardware.is_without_extension()
     }
 
+    /// Whether a counter that is to interrupt counts.
+    fn is_watched(&self, port: &mut impl PmuPort) -> Result<bool, PortError> {
+        let enabled = port.read(IA32_PERF_GLOBAL_CTRL)?;
+        Ok(enabled != 0 && enabled & self.interrupting() != 0)
+    }
+
     /// Whether a counter that is to interrupt has overflowed since the last look.
     fn look(&mut self, port: &mut impl PmuPort) -> Result<bool, PortError> {
-        // Nothing has counted since the write that disabled everything, before which this was asked.
-        if port.read(IA32_PERF_GLOBAL_CTRL)? == 0 {
-            return Ok(false);
-        }
         let status = self.status(port)?;
         let due = status & self.interrupting() & !self.reported != 0;
         self.reported = status;
@@ -160,10 +164,17 @@ impl Vpmu<'_> {
     /// Counts what was completed; the counters that overflowed, which also have their status bits.
     fn credit(&self, port: &mut impl PmuPort, completion: Completion) -> Result<u64, PortError> {
         let enabled = port.read(IA32_PERF_GLOBAL_CTRL)?;
+        if enabled == 0 {
+            return Ok(0);
+        }
         let mut overflowed = 0;
         let (width, fixed_width) = (self.geometry.width_mask(), self.geometry.fixed_width_mask());
         for (i, selector) in (0..u32::from(self.geometry.general_counters())).zip(self.selectors) {
-            if enabled >> i & 1 != 0 && counts_completion(self.filter.selector(selector), completion) {
+            // What the filter denies is not in the hardware's value.
+            if enabled >> i & 1 != 0
+                && selector.0 & selector::ENABLE != 0
+                && counts_completion(port.read(IA32_PERFEVTSEL0 + i)?, completion)
+            {
                 overflowed |= u64::from(increment(port, IA32_A_PMC0 + i, width)?) << i;
             }
         }
@@ -171,7 +182,7 @@ impl Vpmu<'_> {
         let (bit, msr) = (global::FIXED_SHIFT, IA32_FIXED_CTR0);
         if self.geometry.has_fixed(FIXED_INSTRUCTIONS)
             && enabled >> bit & 1 != 0
-            && fixed_counts_completion(self.filter.fixed_control(self.fixed_control), completion)
+            && fixed_counts_completion(port.read(IA32_FIXED_CTR_CTRL)?, completion)
         {
             overflowed |= u64::from(increment(port, msr, fixed_width)?) << bit;
         }

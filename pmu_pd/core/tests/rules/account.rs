@@ -223,6 +223,7 @@ const LOOK: Request = Request::Account { completed: None };
 fn the_answer_is_whether_a_pmi_is_due() {
     asked(stock(), |ask, hardware| {
         assert_eq!(ask(write(IA32_FIXED_CTR_CTRL, 0xB)), Reply::Done);
+        assert_eq!(ask(write(IA32_PERF_GLOBAL_CTRL, 1 << 32)), Reply::Done);
         assert_eq!(ask(LOOK), Reply::Done);
         hardware(IA32_PERF_GLOBAL_STATUS, 1 << 32);
         assert_eq!(ask(LOOK), Reply::DoneWithPmi);
@@ -263,6 +264,24 @@ fn rdpmc_counts_in_the_ring_of_its_privilege() {
             assert_eq!(ask(Request::Rdpmc { index: 0, privilege }), Reply::Value { value: count }, "{cpl}");
         }
     });
+}
+
+/// An overflow interrupts when its counter's INT is set at that time (20.2.1.1), and not when it is set afterwards.
+#[test]
+fn an_overflow_before_int_is_set_does_not_interrupt() {
+    let counts = ON | 0x3C;
+    for others in [0, selector::INT] {
+        asked(stock(), |ask, hardware| {
+            assert_eq!(ask(write(EVENTSEL, counts)), Reply::Done);
+            assert_eq!(ask(write(EVENTSEL + 1, counts | others)), Reply::Done);
+            hardware(IA32_PERF_GLOBAL_STATUS, 1);
+            assert_eq!(ask(write(EVENTSEL, counts | selector::INT)), Reply::Done);
+            assert_eq!(ask(LOOK), Reply::Done);
+            hardware(IA32_PERF_GLOBAL_STATUS, 3);
+            let due = if others == 0 { Reply::Done } else { Reply::DoneWithPmi };
+            assert_eq!(ask(LOOK), due);
+        });
+    }
 }
 
 /// What overflowed before an access is told, also when the access clears the status or disables the counter (20.2.2).

@@ -36,12 +36,47 @@ sel4::sel4_cfg_if! {
             }
         }
 
+        sel4::sel4_cfg_if! {
+            if #[sel4_cfg(EXPORT_PMC_USER)] {
+                /// IA32_A_PMC0 and IA32_FIXED_CTR0, the most of them, and what RDPMC adds to a fixed counter's index (SDM
+                /// volume 2B, RDPMC).
+                const A_PMC0: u32 = 0x4C1;
+                const FIXED_CTR0: u32 = 0x309;
+                const MAX_GENERAL: u32 = 8;
+                const MAX_FIXED: u32 = 4;
+                const FIXED: u32 = 1 << 30;
+
+                /// The counter that `msr` is, by RDPMC.
+                fn counter(msr: u32) -> Option<u64> {
+                    let (general, fixed) = (msr.wrapping_sub(A_PMC0), msr.wrapping_sub(FIXED_CTR0));
+                    let index = if general < MAX_GENERAL {
+                        general
+                    } else if fixed < MAX_FIXED {
+                        FIXED | fixed
+                    } else {
+                        return None;
+                    };
+                    let (low, high): (u32, u32);
+                    // SAFETY: this configuration sets CR4.PCE, and the processor has the counter, as it must for `read`.
+                    unsafe {
+                        core::arch::asm!("rdpmc", in("ecx") index, out("eax") low, out("edx") high,
+                            options(nomem, nostack, preserves_flags));
+                    }
+                    Some(u64::from(high) << 32 | u64::from(low))
+                }
+            } else {
+                fn counter(_: u32) -> Option<u64> {
+                    None
+                }
+            }
+        }
+
         /// Whether this kernel has the calls.
         pub const AVAILABLE: bool = true;
 
-        /// Reads an MSR that the processor must have.
+        /// Reads an MSR that the processor must have; a counter without a system call.
         pub fn read(msr: u32) -> Result<u64, Error> {
-            Ok(calls::read(msr))
+            Ok(counter(msr).unwrap_or_else(|| calls::read(msr)))
         }
 
         /// Writes a value to an MSR that the processor must have and that must take it.
