@@ -31,20 +31,11 @@ pub enum Trace {
 
 /// Runs the guest until it stops and reports on the serial line; with what `trace` says.
 pub fn run(trace: Trace) {
-    run_guest(&mut Console::new(trace != Trace::Nothing), trace);
-}
-
-fn run_guest(console: &mut Console, trace: Trace) {
-    let mut ram = regions::guest_ram();
-    let memory = ram.bytes();
-    let mut start = match loader::load(regions::guest_image(), memory) {
-        Ok(start) => start,
-        Err(error) => return console.line(format_args!("@stop code=2 the guest is refused: {error}")),
-    };
-    // A replay runs on another machine.
-    start.tsc_hz = if trace == Trace::Seams { None } else { vcpu::tsc_hz() };
-    let vcpu = MicrokitVcpu::new(ram);
+    let console = &mut Console::new(trace != Trace::Nothing);
+    let Some((vcpu, mut start)) = load(console) else { return };
     if trace == Trace::Seams {
+        // A replay runs on another machine.
+        start.tsc_hz = None;
         // Each has its own line.
         let [mut vcpu_lines, mut link_lines] = [Console::new(false), Console::new(false)];
         let vcpu = Recorder::new(vcpu, |event: &Event| vcpu_lines.line(format_args!("{event}")));
@@ -52,6 +43,28 @@ fn run_guest(console: &mut Console, trace: Trace) {
         run_on(console, vcpu, link, &start);
     } else {
         run_on(console, vcpu, PolicyDomain, &start);
+    }
+}
+
+/// As [`run`] without a trace; `watch` sees what crosses the seam to the virtual CPU.
+pub fn run_watched(watch: impl FnMut(&Event)) {
+    let console = &mut Console::new(false);
+    let Some((vcpu, start)) = load(console) else { return };
+    run_on(console, Recorder::new(vcpu, watch), PolicyDomain, &start);
+}
+
+/// Puts the guest into its memory; nothing, and a line that says why, if it is refused.
+fn load(console: &mut Console) -> Option<(MicrokitVcpu, Start)> {
+    let mut ram = regions::guest_ram();
+    match loader::load(regions::guest_image(), ram.bytes()) {
+        Ok(mut start) => {
+            start.tsc_hz = vcpu::tsc_hz();
+            Some((MicrokitVcpu::new(ram), start))
+        }
+        Err(error) => {
+            console.line(format_args!("@stop code=2 the guest is refused: {error}"));
+            None
+        }
     }
 }
 

@@ -9,6 +9,10 @@ use sel4_microkit::{
 
 const SERVER: Channel = Channel::new(1);
 const PANICKER: Channel = Channel::new(2);
+/// Channels above this are to domains that fault: channel FAULTERS + kind.
+const FAULTERS: usize = 10;
+/// Kinds of faults, from 1.
+const KINDS: usize = 6;
 /// The label that ends the server.
 const END: u64 = 1000;
 
@@ -30,6 +34,16 @@ fn init() -> impl Handler {
         assert_eq!((answer.label(), answer.count()), (GONE_LABEL, 0));
     }
     debug_println!("witness: the server is gone");
+    // A domain that faults while it serves a call answers that call, and the next one.
+    for kind in 1..=KINDS {
+        let faulter = Channel::new(FAULTERS + kind);
+        assert_eq!(faulter.pp_call(MessageInfo::new(0, 0)).label(), 1);
+        for _ in 0..2 {
+            let answer = faulter.pp_call(MessageInfo::new(kind as u64, 0));
+            assert_eq!((answer.label(), answer.count()), (GONE_LABEL, 0), "kind {kind}");
+        }
+    }
+    debug_println!("witness: {KINDS} that faulted are gone");
     debug_println!("crash: passed");
     NullHandler::new()
 }

@@ -45,11 +45,13 @@ pub enum Fault {
     },
 }
 
+/// Position of the instruction pointer in the message of an unknown system call, and in the answer.
+pub const UNKNOWN_SYSCALL_IP: usize = 15;
+
 /// Positions in the messages (seL4's fault types).
 mod place {
     pub const CAP_IP: usize = 0;
     pub const CAP_ADDRESS: usize = 1;
-    pub const SYSCALL_FAULT_IP: usize = 15;
     pub const SYSCALL_NUMBER: usize = 18;
     pub const EXCEPTION_IP: usize = 0;
     pub const EXCEPTION_NUMBER: usize = 3;
@@ -68,7 +70,7 @@ impl Fault {
                 Fault::Capability { instruction: word(place::CAP_IP), address: word(place::CAP_ADDRESS) }
             }
             fault::UNKNOWN_SYSCALL => Fault::SystemCall {
-                instruction: word(place::SYSCALL_FAULT_IP),
+                instruction: word(UNKNOWN_SYSCALL_IP),
                 number: word(place::SYSCALL_NUMBER),
             },
             fault::USER_EXCEPTION => Fault::Exception {

@@ -108,14 +108,33 @@ pub fn signal(slot: CPtr) {
 /// whoever calls later, that it is gone. Returns only where the access to the kernel is in use.
 pub fn end(text: &LastWords, is_call: impl Fn(u64) -> bool) {
     let Ok(mut ipc) = IPC.0.try_borrow_mut() else { return };
-    for channel in (0..MAX_CHANNELS as u64).filter(|channel| pd_pmu_channels() >> channel & 1 != 0) {
-        // Mode off is never refused, and nobody is left to tell.
-        let _ = ipc.vcpu_pmu_set_mode(BASE_VCPU_PMU + channel, pmu::MODE_OFF);
-    }
+    switch_pmus_off(&mut ipc);
     let words = text.words();
     ipc.buffer_mut().message[..words.len()].copy_from_slice(words);
     let fast = load(&ipc);
     ipc.send(FAULTS, MessageInfo::new(LAST_WORDS, 0, words.len() as u64), fast);
+    answer_gone(&mut ipc, is_call)
+}
+
+/// As [`end`], where the monitor knows why, and the access to the kernel may have been in use.
+///
+/// # Safety
+/// Nothing of what the thread did before runs again.
+pub unsafe fn end_after_fault(is_call: impl Fn(u64) -> bool) -> ! {
+    // SAFETY: who else had borrowed the access never uses it again.
+    let ipc = unsafe { &mut *IPC.0.as_ptr() };
+    switch_pmus_off(ipc);
+    answer_gone(ipc, is_call)
+}
+
+fn switch_pmus_off(ipc: &mut Ipc) {
+    for channel in (0..MAX_CHANNELS as u64).filter(|channel| pd_pmu_channels() >> channel & 1 != 0) {
+        // Mode off is never refused, and nobody is left to tell.
+        let _ = ipc.vcpu_pmu_set_mode(BASE_VCPU_PMU + channel, pmu::MODE_OFF);
+    }
+}
+
+fn answer_gone(ipc: &mut Ipc, is_call: impl Fn(u64) -> bool) -> ! {
     let gone = MessageInfo::new(GONE, 0, 0);
     let mut event = ipc.reply_recv(INPUT, gone, [0; MESSAGE_REGISTERS]);
     loop {

@@ -80,8 +80,12 @@ fn maps_over_the_program() {
 
 /// The bytes of protection domain `a`'s program page at `address`, as the fills say.
 fn page(d: &Distribution, address: u64) -> Vec<u8> {
+    page_of(d, "a", address)
+}
+
+fn page_of(d: &Distribution, name: &str, address: u64) -> Vec<u8> {
     let index = (address - BASE) / 0x1000;
-    let frame = d.find(&format!("frame_elf_a_{index:09}")).expect("a page of the program");
+    let frame = d.find(&format!("frame_elf_{name}_{index:09}")).expect("a page of the program");
     let mut bytes = vec![0; 0x1000];
     for fill in d.fills.iter().filter(|fill| fill.frame == frame) {
         bytes[fill.offset as usize..][..fill.data.len()].copy_from_slice(&fill.data);
@@ -92,6 +96,34 @@ fn page(d: &Distribution, address: u64) -> Vec<u8> {
 fn word(d: &Distribution, address: u64) -> u64 {
     let at = usize::try_from(address % 0x1000).expect("small");
     u64::from_le_bytes(page(d, address)[at..at + 8].try_into().expect("8 bytes"))
+}
+
+/// The lowest page of a stack is not mapped.
+#[test]
+fn a_stack_has_a_guard() {
+    for (symbols, pages) in
+        [(&[][..], 3), (&[("pd_stack", ZEROED, 0x1000)], 2), (&[("pd_last_stack", ZEROED, 0x1000)], 2)]
+    {
+        let d = system("", symbols).build().expect("a good system");
+        let of_a = |named: &&sdf::Named| named.name.starts_with("frame_elf_a_");
+        assert_eq!(d.objects.iter().filter(of_a).count(), pages, "{symbols:?}");
+    }
+}
+
+/// The monitor is told where each program goes on that has faulted, and 0 of one that knows no such place.
+#[test]
+fn the_monitor_knows_where_programs_end() {
+    let xml = r#"<system>
+        <protection_domain name="b"><program_image path="other.elf" /></protection_domain>
+        <protection_domain name="c"><program_image path="pd.elf" /></protection_domain></system>"#;
+    let system = System::new(xml, &[("pd_ending", BASE + 0x123, 16)]);
+    system.file("other.elf", &elf(&[]));
+    let own = [("pd_names_len", DATA, 8), ("kernel_prints", DATA + 8, 8), ("pd_endings", DATA + 16, 8 * 63)];
+    system.file("monitor.elf", &elf(&own));
+    let d = system.build().expect("a good system");
+    let data = page_of(&d, "monitor", DATA);
+    let word = |at: usize| u64::from_le_bytes(data[at..at + 8].try_into().expect("8 bytes"));
+    assert_eq!((word(0), word(16), word(24)), (2, 0, BASE + 0x123));
 }
 
 #[test]

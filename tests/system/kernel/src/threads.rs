@@ -18,7 +18,19 @@ pub struct Thread {
 }
 
 impl Thread {
+    /// A thread whose faults nobody hears of.
     pub fn new<const SIZE: usize>(
+        root: &mut Root,
+        entry: extern "C" fn() -> !,
+        stack: &'static Stack<SIZE>,
+        buffer: &'static BufferPage,
+    ) -> Self {
+        Self::with_faults_to(0, root, entry, stack, buffer)
+    }
+
+    /// A thread whose faults the kernel sends to an endpoint.
+    pub fn with_faults_to<const SIZE: usize>(
+        endpoint: CPtr,
         root: &mut Root,
         entry: extern "C" fn() -> !,
         stack: &'static Stack<SIZE>,
@@ -28,7 +40,7 @@ impl Thread {
         let address = buffer.pointer() as u64;
         let frame = root.frame_at(address);
         let configuration = TcbConfiguration {
-            fault_endpoint: 0,
+            fault_endpoint: endpoint,
             priority: PRIORITY,
             maximum_priority: PRIORITY,
             cspace: (slot::INIT_CNODE, 0),

@@ -27,6 +27,10 @@ pub struct Options {
 
 /// The symbol of the page that is a program's IPC buffer.
 const IPC_BUFFER: &str = "__sel4_ipc_buffer_obj";
+/// The symbol of the instruction where a program goes on that has faulted.
+const ENDING: &str = "pd_ending";
+/// The symbols of a program's stacks, each of which begins with a page that is not mapped.
+const STACKS: [&str; 2] = ["pd_stack", "pd_last_stack"];
 
 /// Makes the distribution of a checked system.
 pub(crate) fn build(
@@ -57,6 +61,8 @@ struct Ids {
     notification: ObjectId,
     endpoint: Option<ObjectId>,
     vcpu: Option<ObjectId>,
+    /// Where its program goes on when it has faulted; 0: nowhere.
+    ending: u64,
 }
 
 struct Builder<'a> {
@@ -128,7 +134,8 @@ impl Builder<'_> {
         d.slot(tcb, tcb_slot::BOUND_NOTIFICATION, notification, all);
         let endpoint = receives.then(|| d.object(format!("ep_{name}"), Object::Endpoint));
         let vcpu = self.machine(domain, tcb);
-        Ok(Ids { tcb, cnode, vspace: space.root(), notification, endpoint, vcpu })
+        let ending = program.symbol(ENDING).map_or(0, |(address, _)| address);
+        Ok(Ids { tcb, cnode, vspace: space.root(), notification, endpoint, vcpu, ending })
     }
 
     /// Whether a protection domain receives messages, not signals only.
@@ -242,7 +249,9 @@ fn program_pages(
     name: &str,
     end: u64,
 ) -> Result<(), String> {
-    for (index, (address, page)) in program.pages().into_iter().enumerate() {
+    let guards = STACKS.map(|stack| program.symbol(stack).map(|(address, _)| address));
+    let mapped = program.pages().into_iter().filter(|(address, _)| !guards.contains(&Some(*address)));
+    for (index, (address, page)) in mapped.enumerate() {
         if address >= end {
             return Err(format!("the program of '{name}' has a page at {address:#x}, above {end:#x}"));
         }

@@ -23,6 +23,8 @@ pub(super) fn add(builder: &mut Builder<'_>, options: &Options) -> Result<(), Er
         name
     });
     program.set_if_present("pd_names", &names.collect::<Vec<u8>>())?;
+    let endings = builder.domains.iter().flat_map(|domain| domain.ending.to_le_bytes());
+    program.set_if_present("pd_endings", &endings.collect::<Vec<u8>>())?;
     program.set_word("kernel_prints", options.kernel_prints.into())?;
     program.set_word("pd_names_len", domains.len() as u64)?;
 

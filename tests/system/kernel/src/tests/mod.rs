@@ -5,6 +5,7 @@ mod approved;
 mod authority;
 mod counting;
 mod ept;
+mod faults;
 mod fuzz;
 mod isolation;
 mod mends;
@@ -53,12 +54,15 @@ const TESTS: &[(&str, Test)] = &[
     ("an unmapped page is gone at once", mends::unmapped),
     ("a mapping goes with its capability", mends::copy_deleted),
     ("a reply lets the most urgent thread run", replies::order),
+    ("a reply leads a thread that has faulted elsewhere", faults::led),
+    ("a reply leads no thread to an address that is not canonical", faults::not_canonical),
     ("a page is not mapped into no EPT", mends::map_without_ept),
     ("a deleted VCPU leaves nothing", mends::deleted),
     ("SYSCALL is each guest's own", state::syscall),
     ("FS, GS and KERNEL_GS bases are each guest's own", state::bases),
     ("a base that is not canonical faults in the guest", state::bad_base),
     ("CR2 and debug registers are each guest's own", state::cr2_and_debug),
+    ("a VMM sets CR2 and the offset of the time-stamp counter", state::cr2_and_time),
     ("AVX state is each guest's own", state::avx),
     ("XCR0 is the host's after an entry that fails", state::xcr0_after_failure),
     ("TSC_AUX is each guest's own", state::tsc_aux),
