@@ -11,6 +11,8 @@ pub struct Hardware {
     version: u8,
     general: u8,
     fixed: u8,
+    /// There are fixed counters that no vPMU has.
+    more_fixed: bool,
     width: u8,
     fixed_width: u8,
     event_bits: u8,
@@ -70,6 +72,7 @@ impl Hardware {
         version: 0,
         general: 0,
         fixed: 0,
+        more_fixed: false,
         width: 0,
         fixed_width: 0,
         event_bits: 0,
@@ -90,13 +93,15 @@ impl Hardware {
         let [eax, ebx, ecx, edx] = raw.leaf_a;
         let version = byte(eax, 0);
         let has_fixed = version >= leaf_a::GLOBAL_VERSION;
-        let listed = low_bits(byte(edx, 0) & leaf_a::LISTED_FIXED);
-        let bitmap = if version >= leaf_a::BITMAP_VERSION { byte(ecx, 0) } else { 0 };
-        let fixed = if has_fixed { (listed | bitmap) & low_bits(MAX_FIXED) } else { 0 };
+        let listed = width_mask(u32::from(byte(edx, 0) & leaf_a::LISTED_FIXED));
+        let bitmap = if version >= leaf_a::BITMAP_VERSION { u64::from(ecx) } else { 0 };
+        let present = if has_fixed { listed | bitmap } else { 0 };
+        let fixed = present & width_mask(u32::from(MAX_FIXED));
         let hardware = Self {
             version,
             general: byte(eax, 8),
-            fixed,
+            fixed: fixed.to_le_bytes()[0],
+            more_fixed: fixed != present,
             width: byte(eax, 16),
             fixed_width: byte(edx, 5),
             event_bits: byte(eax, 24).min(EVENT_BITS),
@@ -169,6 +174,13 @@ impl Hardware {
             && guest.has_global()
             && guest.general == self.general
             && guest.fixed == self.fixed
+            && !self.more_fixed
+    }
+
+    /// Whether the guest may also use control registers and IA32_PERF_GLOBAL_STATUS_SET without a VM exit: it has them
+    /// where the hardware does (20.2.4).
+    pub const fn allows_passthrough(&self, guest: &Geometry) -> bool {
+        self.allows_direct(guest) && guest.has_status_set() == (self.version >= leaf_a::STATUS_SET_VERSION)
     }
 
     /// The kernel has no PMU extension ([`RawGeometry::WITHOUT_EXTENSION`]).

@@ -222,6 +222,13 @@ fn direct_access_needs_the_hardwares_geometry() {
     assert_eq!(kernel_mode(hardware(1, 4, 0), Mode::Mediated, Wanted::default()), KernelMode::Off);
     // More counters than a vPMU has.
     assert_eq!(kernel_mode(hardware(5, 10, 4), Mode::Mediated, Wanted::default()), KernelMode::Trapped);
+    assert_eq!(kernel_mode(hardware(4, 8, 5), Mode::Mediated, Wanted::default()), KernelMode::Trapped);
+    // 20.2.5.2: fixed counter 6 is in the bitmap alone.
+    let mut raw = hardware(5, 8, 4);
+    raw.leaf_a[2] |= 1 << 6;
+    assert_eq!(kernel_mode(raw, Mode::Mediated, Wanted::default()), KernelMode::Trapped);
+    raw.leaf_a[2] = 1 << 20 | 0xF;
+    assert_eq!(kernel_mode(raw, Mode::Mediated, Wanted::default()), KernelMode::Trapped);
     // Without exit control 30, IA32_PERF_GLOBAL_CTRL cannot be direct.
     let mut raw = ice_lake();
     raw.flags &= !RawGeometry::SAVES_GLOBAL_CONTROL;
