@@ -12,9 +12,17 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("tools/xtask is two folders deep")
 }
 
-/// Where everything that is built goes: `$CARGO_TARGET_DIR` or `target/`.
+/// Cargo's variable for where everything that is built goes.
+const TARGET: &str = "CARGO_TARGET_DIR";
+
+/// Where everything that is built goes: `$CARGO_TARGET_DIR` or `target/`; absolute, since other programs run elsewhere.
 pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    target_of(std::env::var_os(TARGET))
+}
+
+fn target_of(variable: Option<OsString>) -> PathBuf {
+    let named = variable.map_or_else(|| root().join("target"), PathBuf::from);
+    std::path::absolute(&named).unwrap_or(named)
 }
 
 /// A folder of our own below [`target`], created if need be.
@@ -66,14 +74,23 @@ pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
 pub fn cargo() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
-    command.current_dir(root());
+    command.current_dir(root()).env(TARGET, target());
     command
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{claim, writable};
+    use super::{claim, root, target_of, writable};
     use std::fs;
+
+    /// Cargo takes a relative one from where it is started, which is the workspace's root when we start it.
+    #[test]
+    fn the_target_folder_is_the_same_from_everywhere() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(target_of(Some("elsewhere".into())), here.join("elsewhere"));
+        assert_eq!(target_of(Some("/elsewhere".into())), std::path::Path::new("/elsewhere"));
+        assert_eq!(target_of(None), root().join("target"));
+    }
 
     #[test]
     fn a_folder_is_one_commands_at_a_time() {
