@@ -8,8 +8,6 @@ use crate::run::report::Report;
 /// Turns of `perf stat` in perf.sh, and the events that share counters there.
 const TURNS: u32 = 3;
 const SHARING: u32 = 12;
-/// perf rounds percentages to two decimals.
-const ROUNDING: f64 = 0.005;
 
 /// The value that a script printed by this name.
 pub fn value<'a>(console: &[&'a str], name: &str) -> &'a str {
@@ -30,7 +28,7 @@ pub fn ticks(seconds: &str) -> Option<u64> {
 }
 
 /// The value by this name must be this number.
-fn exact(console: &[&str], name: &str, want: u64) -> Check {
+pub fn exact(console: &[&str], name: &str, want: u64) -> Check {
     let got = value(console, name).to_owned();
     Check { name: format!("perf: {name}"), section: String::new(), got, want: want.to_string() }
 }
@@ -76,7 +74,12 @@ pub fn refused(console: &[&str], name: &str) -> Check {
 /// The VMM's account: reading and writing counters caused no exit, and no PMI is lost.
 pub fn account(report: &Report) -> Vec<Check> {
     let pmi = |name: &str| report.pmi.get(name).copied().unwrap_or(0);
-    let check = |name: &str, got, want| Check::new(&format!("exits: {name}"), "", got, want);
+    let check = |name: &str, got: u64, want: u64| Check {
+        name: format!("exits: {name}"),
+        section: String::new(),
+        got: got.to_string(),
+        want: want.to_string(),
+    };
     vec![
         check("of RDPMC", report.by_reason.get("rdpmc").copied().unwrap_or(0), 0),
         check("for a counter, RDPMC or GLOBAL_*", report.data_accesses, 0),
@@ -119,7 +122,8 @@ pub fn checks(console: &[&str], report: &Report) -> Vec<Check> {
 
 /// Whether `COUNT RUNNING PERCENT` of an event that shared its counter is a count of the program that can be. Enabled for E
 /// cycles, of which it ran for R, it counted user instructions, one a cycle, T in all. The kernel and the host have the
-/// other E - T cycles, so it counted at most R and at least R - (E - T); perf multiplies by E / R.
+/// other E - T cycles, so it counted at most R and at least R - (E - T); perf multiplies by E / R. The percentage is cut to
+/// a whole number: E is at most what it gives, and both bounds are the wider for it.
 #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
 fn is_shared(line: &str) -> bool {
     let numbers: Option<Vec<f64>> = line.split(' ').map(|word| word.parse().ok()).collect();
@@ -128,7 +132,7 @@ fn is_shared(line: &str) -> bool {
         return false;
     }
     let running = running_ns * f64::from(IPS) / 1e9;
-    let enabled = running * 100.0 / (percent - ROUNDING);
+    let enabled = running * 100.0 / percent;
     let all = INSTRUCTIONS as f64;
     let others = enabled - (INSTRUCTIONS + FAULTS) as f64;
     let least = all - others * (enabled / running - 1.0);

@@ -2,9 +2,9 @@
 . /functions
 if [ "$(awk '$1 == "MemTotal:" { print $2 }' /proc/meminfo)" -gt 220000 ]; then
     for turn in 1 2 3 4 5 6 7 8; do
-        perf record -q -B -N -c 100000 -e instructions:u -o /tmp/data /known
-        stats
-        echo "linux | record $turn | $(samples)"
+        # It says at its end how many samples it wrote.
+        perf record -N -c 100000 -e instructions:u -o /tmp/data /known 2> /tmp/said
+        echo "linux | record $turn | $(sed -n 's/.*(\([0-9]*\) samples).*/\1/p' /tmp/said)"
     done
 else
     for turn in 1 2 3; do
