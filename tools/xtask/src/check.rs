@@ -1,4 +1,5 @@
-//! `check`: format, lints, documentation, and the crate dependency rules of docs/architecture.md.
+//! `check`: format, lints, documentation, the crate dependency rules of docs/architecture.md, and what a plain `cargo build`
+//! takes.
 
 use crate::process::{Failure, Outcome, run};
 use crate::workspace::cargo;
@@ -36,18 +37,19 @@ pub fn check() -> Outcome {
         "rustdoc",
         cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-Dwarnings"),
     )?;
-    dependencies()
+    packages()
 }
 
-/// Compares `cargo metadata` with [`RULES`].
-fn dependencies() -> Outcome {
+/// Compares `cargo metadata` with [`RULES`], and with what a plain `cargo build` can link.
+fn packages() -> Outcome {
     let output = cargo().args(["metadata", "--no-deps", "--format-version=1"]).output();
     let output =
         output.map_err(|e| Failure::Environment(format!("`cargo metadata` could not be started: {e}")))?;
     let metadata: Value = serde_json::from_slice(&output.stdout)
         .map_err(|e| Failure::Environment(format!("`cargo metadata` printed no JSON: {e}")))?;
     let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
-    let broken = violations(packages);
+    let mut broken = violations(packages);
+    broken.extend(not_default(&metadata));
     if broken.is_empty() { Ok(()) } else { Err(Failure::Check(broken.join("\n"))) }
 }
 
@@ -72,6 +74,27 @@ fn violations(packages: &[Value]) -> Vec<String> {
     broken
 }
 
+/// `default-members` of Cargo.toml are the packages without freestanding programs, which link with the arguments of `cargo
+/// xtask` alone and are known by `test = false`.
+fn not_default(metadata: &Value) -> Vec<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let default = list(&metadata["workspace_default_members"]);
+    let freestanding =
+        |target: &Value| target["kind"] == serde_json::json!(["bin"]) && target["test"] == false;
+    let wrong = |package: &Value| {
+        let has = list(&package["targets"]).iter().any(freestanding);
+        let name = package["name"].as_str()?;
+        match (default.contains(&package["id"]), has) {
+            (true, true) => {
+                Some(format!("default-members of Cargo.toml has {name}, whose programs are freestanding"))
+            }
+            (false, false) => Some(format!("default-members of Cargo.toml lacks {name}")),
+            _ => None,
+        }
+    };
+    list(&metadata["packages"]).iter().filter_map(wrong).collect()
+}
+
 /// A crate with a hyphenated suffix (a macro crate, say) is a part of the crate that it is named after.
 fn is_part_of(part: &str, whole: &str) -> bool {
     part.strip_prefix(whole).is_some_and(|rest| rest.starts_with('-'))
@@ -79,8 +102,21 @@ fn is_part_of(part: &str, whole: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::violations;
+    use super::{not_default, violations};
     use serde_json::json;
+
+    #[test]
+    fn a_plain_build_takes_what_links_without_us() {
+        let package = |id: &str, kind: &str, test: bool| json!({"id": id, "name": id, "targets": [{"kind": ["lib"], "test": false}, {"kind": [kind], "test": test}]});
+        let packages =
+            [package("tool", "bin", true), package("library", "test", true), package("pd", "bin", false)];
+        let judged = |default: &[&str]| {
+            not_default(&json!({"packages": packages, "workspace_default_members": default}))
+        };
+        assert_eq!(judged(&["tool", "library"]), [""; 0]);
+        let broken = judged(&["pd", "library"]).join("\n");
+        assert!(broken.contains("has pd,") && broken.contains("lacks tool"), "{broken}");
+    }
 
     #[test]
     fn a_forbidden_dependency_is_named() {
