@@ -226,6 +226,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
                 machine.preloaded = Some((bank.file.clone(), bank.range().start));
             }
             machine.time_limit = time_limit;
+            machine.listens = true;
             machine.sentinels = sentinels();
             machine.run(|line| progress.line(line))?
         }

@@ -6,6 +6,7 @@
 use super::supervise::{self, Ended, Finished, Folder, Stop, Watch, read_log, tied};
 use crate::process::{Failure, Outcome, run};
 use crate::workspace::{cargo, target};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -50,8 +51,12 @@ pub struct Machine {
     pub preloaded: Option<(PathBuf, u64)>,
     /// The PMU; `None` is Bochs as Debian ships it.
     pub pmu: Option<Pmu>,
+    /// A port: a guest's write to it marks the PMU library's report.
+    pub mark: Option<u16>,
     /// Simulated instructions a second: relates ticks to the time of PIT, HPET and RTC.
     pub ips: u32,
+    /// The guest's VMM listens on COM2 for the request to end: at the time limit it is asked before the machine is stopped.
+    pub listens: bool,
     /// The run ends with the first serial line that contains one of these.
     pub sentinels: Vec<String>,
     /// Host time after which the run is stopped.
@@ -68,7 +73,9 @@ impl Machine {
             iso: iso.to_owned(),
             preloaded: None,
             pmu: Some(Pmu::default()),
+            mark: None,
             ips: DEFAULT_IPS,
+            listens: false,
             sentinels: Vec::new(),
             time_limit: Duration::from_secs(120),
         }
@@ -87,20 +94,29 @@ impl Machine {
             return Err(Failure::Environment(format!("the image {} does not exist", self.iso.display())));
         }
         let library = self.pmu.as_ref().map(|_| build_library()).transpose()?;
-        let logs = ["serial.txt", "bochs.txt", "console.txt", "report.json"];
+        let logs = ["serial.txt", "bochs.txt", "console.txt", "report.json", "request"];
         let folder = Folder::claim(&self.folder, &logs)?;
-        let [serial, log, console, report] = logs.map(|name| folder.file(name));
-        let configuration = folder.write("bochsrc.txt", &self.configuration(&model, &serial, &log)?)?;
+        let [serial, log, console, report, request] = logs.map(|name| folder.file(name));
+        let request = self.listens.then_some(request);
+        if let Some(request) = &request {
+            make_pipe(request)?;
+        }
+        let configuration = self.configuration(&model, &serial, &log, request.as_deref())?;
+        let configuration = folder.write("bochsrc.txt", &configuration)?;
         // The package has the internal debugger built in; it waits for a command before the first instruction.
         let debugger = folder.write("debugger.txt", &format!("{}c\n", self.touches()?))?;
 
         let mut environment: Vec<(&str, &Path)> = Vec::new();
         let skid = self.pmu.as_ref().map_or(0, |pmu| pmu.skid).to_string();
+        let mark = self.mark.map(|port| port.to_string());
         if let (Some(pmu), Some(library)) = (&self.pmu, &library) {
             environment.push(("BOCHS_PMU_SKID", Path::new(&skid)));
             environment.push(("BOCHS_PMU_REPORT", &report));
             if let Some(costs) = &pmu.costs {
                 environment.push(("BOCHS_PMU_COSTS", costs));
+            }
+            if let Some(mark) = &mark {
+                environment.push(("BOCHS_PMU_MARK", Path::new(mark)));
             }
             environment.push(("LD_PRELOAD", library));
         }
@@ -114,6 +130,7 @@ impl Machine {
                 console: &console,
                 logs: &[log],
                 sentinels: &self.sentinels,
+                end_request: request.as_deref(),
                 time_limit: self.time_limit,
             },
             &mut on_line,
@@ -145,7 +162,17 @@ impl Machine {
         Ok(blocks.map(|(at, byte)| format!("setpmem {at:#x} 1 {byte:#x}\n")).collect())
     }
 
-    fn configuration(&self, model: &str, serial: &Path, log: &Path) -> Outcome<String> {
+    fn configuration(
+        &self,
+        model: &str,
+        serial: &Path,
+        log: &Path,
+        request: Option<&Path>,
+    ) -> Outcome<String> {
+        let com2 = match request {
+            Some(pipe) => format!("com2: enabled=1, mode=term, dev=\"{}\"\n", shown(pipe)?),
+            None => String::new(),
+        };
         let preloaded = match &self.preloaded {
             Some((file, address)) => {
                 format!("optramimage1: file=\"{}\", address={address:#x}\n", shown(file)?)
@@ -164,6 +191,7 @@ impl Machine {
              ata0-master: type=cdrom, path=\"{iso}\", status=inserted\n\
              boot: cdrom\n\
              com1: enabled=1, mode=file, dev=\"{serial}\"\n\
+             {com2}\
              port_e9_hack: enabled=1\n\
              log: \"{log}\"\n\
              panic: action=fatal\n\
@@ -177,6 +205,14 @@ impl Machine {
             log = shown(log)?,
         ))
     }
+}
+
+/// A named pipe.
+fn make_pipe(pipe: &Path) -> Outcome {
+    let made = mkfifoat(CWD, shown(pipe)?.as_str(), Mode::RUSR | Mode::WUSR);
+    made.map_err(|e| {
+        Failure::Environment(format!("{} cannot be made: error {}", pipe.display(), e.raw_os_error()))
+    })
 }
 
 /// A path as Bochs's configuration takes it.

@@ -70,6 +70,7 @@ impl Machine {
             console: &console,
             logs: &[],
             sentinels: &self.sentinels,
+            end_request: None,
             time_limit: self.time_limit,
         };
         let stop = supervise::watch(&mut command, &watch, &mut |line, _| on_line(line))?;

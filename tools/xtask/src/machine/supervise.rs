@@ -2,9 +2,11 @@
 
 use crate::process::{Failure, Outcome};
 use crate::workspace::{Claim, claim};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -121,6 +123,8 @@ pub(super) struct Watch<'a> {
     /// Further logs whose length is limited.
     pub(super) logs: &'a [PathBuf],
     pub(super) sentinels: &'a [String],
+    /// Where a byte goes when the time limit has passed; the machine then has some seconds more to end by itself.
+    pub(super) end_request: Option<&'a Path>,
     pub(super) time_limit: Duration,
 }
 
@@ -164,6 +168,7 @@ pub(super) fn watch(
     let mut child = Running(child);
     let mut lines = Lines::new(watch.serial);
     let start = Instant::now();
+    let (mut limit, mut asked) = (watch.time_limit, false);
     let mut cpu = Duration::ZERO;
     loop {
         cpu = child.cpu().unwrap_or(cpu);
@@ -185,12 +190,31 @@ pub(super) fn watch(
                 return Ok(Stop::LogTooLong(log.to_owned()));
             }
         }
-        if start.elapsed() > watch.time_limit {
-            child.stop();
-            return Ok(Stop::TimeLimit);
+        if start.elapsed() > limit {
+            match watch.end_request.filter(|_| !asked).map(ask) {
+                Some(Ok(())) => {
+                    asked = true;
+                    limit = start.elapsed() + GRACE;
+                }
+                // Nobody listens: the emulator has not got that far.
+                _ => {
+                    child.stop();
+                    return Ok(Stop::TimeLimit);
+                }
+            }
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// The request to end (ASCII: end of text), as the VMM knows it.
+const END: u8 = 3;
+
+/// Asks the guest's VMM to end.
+fn ask(line: &Path) -> std::io::Result<()> {
+    // Without a reader, a pipe cannot be opened so.
+    let no_wait = OFlags::NONBLOCK.bits().cast_signed();
+    File::options().write(true).custom_flags(no_wait).open(line)?.write_all(&[END])
 }
 
 /// A child that is killed when we forget it.
@@ -273,6 +297,7 @@ pub(super) fn read_log(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Folder, Lines, Stop, Watch, watch};
+    use rustix::fs::{CWD, Mode, mkfifoat};
     use std::io::Write;
     use std::process::Command;
     use std::time::{Duration, Instant};
@@ -283,19 +308,22 @@ mod tests {
         folder
     }
 
-    /// Runs a shell script in place of an emulator; `$SERIAL` is the serial log.
+    /// Runs a shell script in place of an emulator; `$SERIAL` is the serial log, `$REQUEST` the line of the request to end.
     fn play(name: &str, script: &str, sentinels: &[&str], limit: Duration) -> (Stop, Vec<String>) {
         let folder = scratch(name);
         let (serial, console) = (folder.join("serial"), folder.join("console"));
+        let request = folder.join("request");
+        mkfifoat(CWD, request.to_str().unwrap(), Mode::RWXU).unwrap();
         let sentinels: Vec<String> = sentinels.iter().map(|&s| s.to_owned()).collect();
         let mut lines = Vec::new();
         let stop = watch(
-            Command::new("sh").args(["-c", script]).env("SERIAL", &serial),
+            Command::new("sh").args(["-c", script]).env("SERIAL", &serial).env("REQUEST", &request),
             &Watch {
                 serial: &serial,
                 console: &console,
                 logs: &[],
                 sentinels: &sentinels,
+                end_request: Some(&request),
                 time_limit: limit,
             },
             &mut |line, _| lines.push(line.to_owned()),
@@ -320,6 +348,15 @@ mod tests {
         let script = "trap '' INT; while :; do sleep 1; done";
         let (stop, _) = play("limit", script, &["done"], Duration::from_millis(100));
         assert!(matches!(stop, Stop::TimeLimit));
+    }
+
+    #[test]
+    fn at_the_time_limit_the_guest_is_asked_for_its_end() {
+        let script = "exec 3<>$REQUEST; echo ready > $SERIAL; \
+                      dd bs=1 count=1 <&3 2>/dev/null | od -An -tu1 >> $SERIAL; echo done >> $SERIAL; exec sleep 60";
+        let (stop, lines) = play("asked", script, &["done"], Duration::from_millis(500));
+        assert!(matches!(stop, Stop::Sentinel(line) if line == "done"));
+        assert_eq!(lines.iter().map(|line| line.trim()).collect::<Vec<_>>(), ["ready", "3", "done"]);
     }
 
     #[test]
