@@ -6,7 +6,7 @@ mod context;
 
 pub use context::SnapshotError;
 
-use crate::arch::GENERAL_LEN;
+use crate::arch::{GENERAL_LEN, IA32_FIXED_CTR_CTRL, IA32_PERFEVTSEL0};
 use crate::filter::Filter;
 use crate::geometry::{Geometry, Hardware};
 use crate::pmi::Limiter;
@@ -85,7 +85,7 @@ impl<'a> Vpmu<'a> {
             Mode::Mediated => KernelMode::Trapped,
             // Without the extension every PMU MSR exits.
             Mode::Passthrough if hardware.is_without_extension() => return Err(UnavailableReason::Geometry),
-            Mode::Passthrough if hardware.allows_direct(&geometry) => KernelMode::Raw,
+            Mode::Passthrough if hardware.allows_passthrough(&geometry) => KernelMode::Raw,
             Mode::Passthrough => return Err(UnavailableReason::Geometry),
         };
         Ok(Self {
@@ -134,6 +134,9 @@ impl<'a> Vpmu<'a> {
         withdraw: bool,
     ) -> Result<Option<GuestControl>, PortError> {
         if !self.approves {
+            if self.kernel_mode == KernelMode::Raw {
+                self.read_control(port)?;
+            }
             return Ok(None);
         }
         let known = port.approve(if withdraw { Approval::Withdraw } else { Approval::Read })?;
@@ -142,6 +145,18 @@ impl<'a> Vpmu<'a> {
             self.fixed_control = FixedControl(guest.fixed_control);
         }
         Ok(known)
+    }
+
+    /// Takes over the hardware's control registers: in passthrough they are the guest's, which writes them itself.
+    fn read_control(&mut self, port: &mut impl PmuPort) -> Result<(), PortError> {
+        let general = u32::from(self.geometry.general_counters());
+        for (msr, selector) in (IA32_PERFEVTSEL0..IA32_PERFEVTSEL0 + general).zip(&mut self.selectors) {
+            *selector = EventSelect(port.read(msr)?);
+        }
+        if self.geometry.fixed_counters() != 0 {
+            self.fixed_control = FixedControl(port.read(IA32_FIXED_CTR_CTRL)?);
+        }
+        Ok(())
     }
 
     /// The guest's IA32_PERFEVTSELi, all [`GENERAL_LEN`], as of the last trap or [`Vpmu::refresh`]; those that the

@@ -24,7 +24,7 @@ SELECTOR, FIXED_CONTROL = 0x186, 0x38D
 STACK = 0x1000
 CONTROL, DENIED, DATA, FAULT = range(4)
 PLANTED = 0x5EED3C
-EXPECTED = 63
+EXPECTED = 76
 
 
 def steps(path):
@@ -88,7 +88,9 @@ class Bench:
         state = self.project.factory.blank_state(add_options={"ZERO_FILL_UNCONSTRAINED_MEMORY"})
         # CPUID leaf 0AH. The hardware has global registers, whatever its guest has.
         store(state, SETUP, max(version, 4) | general << 8 | width << 16 | 8 << 24, 4)
-        store(state, SETUP + 12, fixed | fixed_width << 5, 4)
+        # The map of the fixed counters; before version 5 there is only the count of those below its first gap.
+        store(state, SETUP + 8, fixed, 4)
+        store(state, SETUP + 12, (~fixed & fixed + 1).bit_length() - 1 | fixed_width << 5, 4)
         for i, word in enumerate([full_width << 13, version, tsx, permitted]):
             store(state, SETUP + 16 + 8 * i, word)
         state, size = concrete(self.project, "vpmu_setup", VPMU, TABLE, SETUP, base=state)

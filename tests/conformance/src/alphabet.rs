@@ -4,6 +4,7 @@ use crate::filter::EventFilter;
 use crate::registers::{FIXED, GENERAL, Geometry, Op, Registers};
 use crate::system::{System, VmConfig};
 use pmu_api::Mode;
+use pmu_core::pmi::PmiLimit;
 use std::rc::Rc;
 
 /// Filters: everything; three architectural events and fixed counter 0; a deny list with fixed counter 1; masked
@@ -31,13 +32,13 @@ pub fn filters() -> Rc<[EventFilter]> {
     .into()
 }
 
-/// Hardware with this PMU version and these counters, 48 bits wide, with full-width writes.
-pub const fn hardware(version: u8, general: usize, fixed: usize) -> Geometry {
+/// Hardware with this PMU version and these counters (at most 7 fixed ones), 48 bits wide, with full-width writes.
+pub const fn hardware(version: u8, general: usize, fixed: u32) -> Geometry {
     Geometry {
         version,
         general,
         width: 48,
-        fixed,
+        fixed: !(u8::MAX << fixed),
         fixed_width: 48,
         tsx: false,
         p6: true,
@@ -46,20 +47,26 @@ pub const fn hardware(version: u8, general: usize, fixed: usize) -> Geometry {
 }
 
 const fn vm(mode: Mode, version: u8, general: u8, fixed: u8, tsx: bool, filter: usize) -> VmConfig {
-    VmConfig { mode, version, general, fixed, tsx, filter }
+    VmConfig { mode, version, general, fixed: Some(fixed), tsx, filter, pmi_limit: None }
 }
 
 /// Systems that together have every version, guests with all and with a part of the hardware's counters, every mode
-/// that has a policy, odd widths, hardware without full-width writes.
+/// odd widths, hardware without full-width writes, and one whose fixed counters have a gap.
 pub fn systems() -> Vec<(&'static str, System)> {
-    use Mode::{Emulated, Mediated, Off};
+    use Mode::{Emulated, Mediated, Off, Passthrough};
     let narrow = Geometry { width: 32, fixed_width: 40, capabilities: 0, ..hardware(4, 4, 3) };
     let wide = Geometry { width: 64, fixed_width: 64, ..hardware(5, 2, 1) };
+    let gap = Geometry { fixed: 0b1101, ..hardware(5, 4, 0) };
+    let whole = |config: VmConfig| VmConfig { fixed: None, ..config };
+    let limited = |config, count, cycles| VmConfig { pmi_limit: Some(PmiLimit { count, cycles }), ..config };
     let system = |hardware, vms: &[VmConfig]| System { hardware, vms: vms.to_vec(), filters: filters() };
     vec![
         (
             "icelake, two equal guests",
-            system(hardware(5, 8, 4), &[vm(Mediated, 5, 8, 4, false, 0), vm(Mediated, 5, 8, 4, true, 1)]),
+            system(
+                hardware(5, 8, 4),
+                &[limited(vm(Mediated, 5, 8, 4, false, 0), 2, 100), vm(Mediated, 5, 8, 4, true, 1)],
+            ),
         ),
         (
             "skylake, a smaller guest, an emulated one, one switched off",
@@ -87,6 +94,27 @@ pub fn systems() -> Vec<(&'static str, System)> {
         (
             "64-bit counters",
             system(wide, &[vm(Mediated, 5, 2, 1, false, 0), vm(Mediated, 2, 1, 1, false, 3)]),
+        ),
+        (
+            "a gap in the fixed counters",
+            system(
+                gap,
+                &[
+                    whole(vm(Mediated, 5, 4, 0, false, 0)),
+                    whole(vm(Mediated, 4, 4, 0, false, 2)),
+                    limited(whole(vm(Emulated, 5, 2, 0, true, 3)), 1, 60),
+                ],
+            ),
+        ),
+        (
+            "passthrough beside a mediated guest",
+            system(
+                hardware(5, 8, 4),
+                &[
+                    limited(vm(Passthrough, 5, 8, 4, false, 1), 3, 200),
+                    limited(vm(Mediated, 5, 8, 4, false, 1), 1, 1),
+                ],
+            ),
         ),
     ]
 }
@@ -157,6 +185,12 @@ pub fn approvals() -> Vec<Op> {
         Op::Restore(registers),
         Op::Open,
     ]
+}
+
+/// Questions what to do with a PMI, around the ends of the windows of a limit of 2 in 100 cycles, and what leaves them alone.
+pub fn limits() -> Vec<Op> {
+    let times = [1000, 1099, 1100, 1150, 1200, 1450, u64::MAX - 30, 20];
+    times.map(Op::Overflow).into_iter().chain([Op::Open]).collect()
 }
 
 /// MSR numbers whose reads together show every register of a vPMU, and their neighbours that do not exist.

@@ -42,6 +42,8 @@ fn changed(kind: &str, field: &str) -> Option<String> {
         _ if kind == "vm 1" => Some("3".into()),
         "done" | "value" | "registers" => Some("gp".into()),
         "gp" | "refused" => Some("done".into()),
+        "deliver" => Some("spurious".into()),
+        "delay" => Some("deliver".into()),
         "pmi" => Some("quiet".into()),
         "quiet" => Some("pmi".into()),
         _ => {
@@ -68,18 +70,19 @@ fn with(lines: &[&str], number: usize, start: usize, end: usize, field: &str) ->
     text
 }
 
-/// Fields of the header that no operation of the script depends on: the hardware's version, TSX, P6 and
-/// capabilities and whether access is direct matter to direct accesses alone, P6 to a guest without a PMU.
-const WITHOUT_EFFECT: [&str; 6] = ["hardware 1", "hardware 6", "hardware 7", "hardware 8", "vm 7", "vm 9"];
+/// Fields of the header that no operation of the script depends on: versions 4 and 5 of the hardware have the same
+/// registers; its TSX matters to a guest in passthrough, P6 to one without a PMU, and of its capabilities the changed bit
+/// is nobody's.
+const WITHOUT_EFFECT: [&str; 5] = ["hardware 1", "hardware 6", "hardware 7", "hardware 8", "vm 7"];
 
 /// Lines of each operation and answer whose results are changed.
 const LINES: usize = 2;
 
 /// Operations in which every field matters, for a system of two guests that have all of 8 + 4 counters: the first may
-/// count everything, the second what filter 1 allows; filter 3 is masked.
+/// count everything and has a limit on PMIs, the second what filter 1 allows; filter 3 is masked.
 pub fn script<'a>(system: &'a System, player: &mut impl Player) -> Trace<'a> {
     const COUNTING: u64 = 1 << 22 | 1 << 20 | 3 << 16;
-    let mut trace = Trace::new(system);
+    let mut trace = Trace::new(system, player);
     for vm in [1, 0] {
         let mut step = |op: Op| trace.step(player, vm, &op);
         for (msr, key) in (0x186..).zip([0xC0, 0x3C, 0x412E, 0x402E, 0x4F2E, 0x3C, 0xC0, 0x3D]) {
@@ -146,6 +149,17 @@ pub fn script<'a>(system: &'a System, player: &mut impl Player) -> Trace<'a> {
         Op::GuestWrite(0x4C2, (1 << 48) - 1),
         Op::GuestWrite(0x187, value(0)),
         Op::GuestWrite(0x187, 1 << 21),
+        Op::DirectWrite(0x4C1, 12),
+        Op::DirectRead(0xC1),
+        Op::DirectWrite(0x38F, 1 << 8),
+        Op::DirectRead(0x38F),
+        // The limit is 2 in 100 cycles.
+        Op::Overflow(1000),
+        Op::Overflow(1010),
+        Op::Overflow(1021),
+        Op::Overflow(1033),
+        Op::Overflow(1100),
+        Op::Overflow(1101),
     ] {
         step(op);
     }

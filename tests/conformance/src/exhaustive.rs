@@ -4,9 +4,9 @@ use crate::filter::EventFilter;
 use crate::hardware::{Context, SharedContext};
 use crate::reference::Reference;
 use crate::registers::{Answer, Op, Registers};
-use crate::subject::{answer_by, counted, guest};
+use crate::subject::{answer_by, counted, direct, guest};
 use crate::system::{System, cells};
-use crate::trace::Trace;
+use crate::trace::{References, Trace};
 use pmu_api::Request;
 use pmu_core::policy::Policy;
 use pmu_core::shadow::TABLE_WORDS;
@@ -61,6 +61,8 @@ impl Bench {
                 Op::GuestRead(_) | Op::GuestWrite(..) => {
                     guest(&context, op, |op| answer_by(|request| vm.step(request, 0), &geometry, op)).0
                 }
+                Op::DirectRead(_) | Op::DirectWrite(..) => direct(&context, op),
+                Op::Overflow(now) => answer_by(|request| vm.step(request, now), &geometry, op),
                 _ => answer_by(|request| vm.step(request, 0), &geometry, op),
             };
         }
@@ -164,20 +166,20 @@ impl Bench {
 
 /// A trace of the reference over every sequence of `operations` of at most `depth`, for the oracle.
 pub fn reference_trace(system: &System, operations: &[Op], depth: usize) -> String {
-    fn descend(trace: &mut Trace<'_>, players: &[Reference], operations: &[Op], depth: usize) {
+    fn descend(trace: &mut Trace<'_>, players: &References<'_>, operations: &[Op], depth: usize) {
         if depth == 0 {
             return;
         }
         for op in operations {
-            let mut next = players.to_vec();
+            let mut next = players.clone();
             trace.text.push_str("push\n");
             trace.step(&mut next, 0, op);
             descend(trace, &next, operations, depth - 1);
             trace.text.push_str("pop\n");
         }
     }
-    let players: Vec<Reference> = (0..system.vms.len()).map(|vm| system.reference(vm)).collect();
-    let mut trace = Trace::new(system);
+    let players = References::new(system);
+    let mut trace = Trace::new(system, &players);
     descend(&mut trace, &players, operations, depth);
     trace.text
 }

@@ -6,7 +6,7 @@
 
 use crate::alphabet::readable;
 use crate::system::System;
-use crate::trace::Trace;
+use crate::trace::{References, Trace};
 
 /// A trace for the oracle, and how many accesses it has.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ fn word(line: &str, name: &str) -> Option<u64> {
 /// # Errors
 /// A line that is not one of a trace, or an outcome that no access has.
 pub fn read(system: &System, exits: &str) -> Result<Exits, String> {
-    let mut text = Trace::new(system).text;
+    let mut text = Trace::new(system, &References::new(system)).text;
     let mut accesses = 0;
     for (number, line) in (1..).zip(exits.lines()) {
         let wrong = |what: &str| format!("line {number} of the exits: {what}: {line}");

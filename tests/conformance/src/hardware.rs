@@ -1,6 +1,7 @@
 //! The PMU context that the kernel holds for a VCPU, and the hardware that counts in it.
 
-use crate::registers::{FIXED, GENERAL, Geometry, Registers, credit, fixed_credit};
+use crate::reference::Reference;
+use crate::registers::{Answer, FIXED, GENERAL, Geometry, Op, Registers, credit, fixed_credit};
 use pmu_core::approved::Approved;
 use pmu_core::{Approval, GuestControl, KernelMode, PmuPort, PortError, RawGeometry};
 use std::cell::RefCell;
@@ -15,8 +16,8 @@ pub struct Context {
     geometry: Geometry,
     /// The registers as hardware has them while the guest runs.
     pub registers: Registers,
-    /// Whether anything counts at all.
-    pub counting: bool,
+    /// What exits, and whether anything counts at all.
+    pub mode: KernelMode,
     approved: Approved,
     /// The approved pairs as the specification has them: the newest first.
     table: Vec<Pair>,
@@ -46,7 +47,7 @@ impl Context {
         Self {
             geometry,
             registers: Registers::default(),
-            counting: false,
+            mode: KernelMode::Off,
             approved: Approved::default(),
             table: Vec::new(),
             recorded: Vec::new(),
@@ -57,21 +58,22 @@ impl Context {
     pub fn count(&mut self, general: &[u64; GENERAL], fixed: &[u64; FIXED]) -> bool {
         let mut pmi = false;
         let geometry = self.geometry;
+        let counting = self.mode != KernelMode::Off;
         let registers = &mut self.registers;
         for (i, events) in general.iter().enumerate().take(geometry.general) {
             let selector = registers.selectors[i];
             let enabled = registers.global_control >> i & 1 != 0 && selector >> 22 & 1 != 0;
-            if self.counting && enabled {
+            if counting && enabled {
                 let (value, wrapped) = advance(registers.general[i], *events, geometry.width);
                 registers.general[i] = value;
                 registers.status |= u64::from(wrapped) << i;
                 pmi |= wrapped && selector >> 20 & 1 != 0;
             }
         }
-        for (i, events) in fixed.iter().enumerate().take(geometry.fixed) {
+        for (i, events) in fixed.iter().enumerate().filter(|(i, _)| geometry.has_fixed(*i)) {
             let field = registers.fixed_control >> (4 * i) & 0xF;
             let enabled = registers.global_control >> (32 + i) & 1 != 0 && field & 3 != 0;
-            if self.counting && enabled {
+            if counting && enabled {
                 let (value, wrapped) = advance(registers.fixed[i], *events, geometry.fixed_width);
                 registers.fixed[i] = value;
                 registers.status |= u64::from(wrapped) << (32 + i);
@@ -89,13 +91,38 @@ impl Context {
 
     /// The guest's WRMSR, if the kernel may carry it out.
     pub fn guest_write(&mut self, msr: u32, value: u64) -> Option<()> {
-        let hardware = self.approved.write(msr, value).filter(|_| self.counting)?;
+        let hardware = self.approved.write(msr, value).filter(|_| self.completes())?;
         self.register(msr).ok().map(|register| *register = hardware)
     }
 
     /// The guest's RDMSR, if the kernel may carry it out.
     pub fn guest_read(&mut self, msr: u32) -> Option<u64> {
-        self.approved.read(msr).filter(|_| self.counting)
+        self.approved.read(msr).filter(|_| self.completes())
+    }
+
+    /// Whether approved accesses are carried out.
+    fn completes(&self) -> bool {
+        matches!(self.mode, KernelMode::Trapped | KernelMode::Direct)
+    }
+
+    /// The guest's access without an exit, if this one does not: the hardware carries it out.
+    pub fn direct(&mut self, op: &Op) -> Option<Answer> {
+        let (msr, op) = match *op {
+            Op::DirectRead(msr) => (msr, Op::Read(msr)),
+            Op::DirectWrite(msr, value) => (msr, Op::Write(msr, value)),
+            _ => return None,
+        };
+        let control = matches!(msr, 0x186..=0x18D | 0x38D | 0x391);
+        let data = matches!(msr, 0xC1..=0xC8 | 0x4C1..=0x4C8 | 0x309..=0x30C | 0x38E..=0x390);
+        match self.mode {
+            KernelMode::Raw if data || control => {}
+            KernelMode::Direct if data => {}
+            _ => return None,
+        }
+        let mut hardware = Reference::of(self.geometry, self.registers);
+        let answer = hardware.step(&op);
+        self.registers = hardware.registers;
+        Some(answer)
     }
 
     /// What was recorded since the last call and not withdrawn.
@@ -126,7 +153,7 @@ impl Context {
             let index = msr.checked_sub(base)? as usize;
             (index < count).then_some(index)
         };
-        let (general, fixed) = (self.geometry.general, self.geometry.fixed);
+        let (general, fixed) = (self.geometry.general, self.geometry.fixed_places());
         let registers = &mut self.registers;
         if let Some(i) = index(0x186, general) {
             return Ok(&mut registers.selectors[i]);
@@ -134,7 +161,7 @@ impl Context {
         if let Some(i) = index(0x4C1, general) {
             return Ok(&mut registers.general[i]);
         }
-        if let Some(i) = index(0x309, fixed) {
+        if let Some(i) = index(0x309, fixed).filter(|i| self.geometry.has_fixed(*i)) {
             return Ok(&mut registers.fixed[i]);
         }
         match msr {
@@ -165,7 +192,7 @@ impl PmuPort for SharedContext {
 
     fn set_mode(&mut self, mode: KernelMode) -> Result<(), PortError> {
         let mut context = self.0.borrow_mut();
-        context.counting = mode != KernelMode::Off;
+        context.mode = mode;
         context.withdraw();
         Ok(())
     }
@@ -203,9 +230,10 @@ impl PmuPort for SharedContext {
 pub fn raw(geometry: &Geometry) -> RawGeometry {
     let byte = |value: usize| u32::from(value.to_le_bytes()[0]);
     let eax = u32::from(geometry.version) | byte(geometry.general) << 8 | geometry.width << 16 | 8 << 24;
-    let edx = byte(geometry.fixed) | geometry.fixed_width << 5;
+    let ecx = if geometry.version >= 5 { u32::from(geometry.fixed) } else { 0 };
+    let edx = geometry.fixed_without_gap() | geometry.fixed_width << 5;
     RawGeometry {
-        leaf_a: [eax, 0, 0, edx],
+        leaf_a: [eax, 0, ecx, edx],
         perf_capabilities: geometry.capabilities,
         flags: RawGeometry::SAVES_GLOBAL_CONTROL | RawGeometry::USABLE | RawGeometry::SELECTS_TRANSACTIONS,
     }

@@ -2,15 +2,17 @@
 //! wrong use.
 
 use clap::{Parser, Subcommand};
-use conformance::alphabet::{approvals, filters, hardware, operations, systems};
+use conformance::alphabet::{approvals, filters, hardware, limits, operations, systems};
 use conformance::authority::{Distribution, Expected, FACTS};
 use conformance::corruption::{corrupt, script};
 use conformance::exhaustive::{Bench, reference_trace};
 use conformance::oracle::{Verdict, replay};
 use conformance::registers::Answer;
 use conformance::registers::Op;
-use conformance::{Reference, Subject, System, VmConfig, exits, random};
+use conformance::trace::References;
+use conformance::{Subject, System, VmConfig, exits, random};
 use pmu_api::Mode;
+use pmu_core::pmi::PmiLimit;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -68,6 +70,12 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         depth: usize,
     },
+    /// Compare them over every sequence of questions what to do with a PMI under a limit
+    Limits {
+        /// Longest sequence
+        #[arg(long, default_value_t = 6)]
+        depth: usize,
+    },
     /// Compare them in every state of a small geometry
     Fixpoint,
     /// Judge the trapped accesses in the exits that `cargo xtask run --trace` writes
@@ -120,6 +128,7 @@ fn main() -> ExitCode {
         Command::Reference { oracle, depth } => reference(&oracle, depth),
         Command::Lockstep { depth, operations } => lockstep(depth, operations),
         Command::Approvals { depth } => lockstep_of("approvals", &approvals(), depth, &approving_systems()),
+        Command::Limits { depth } => lockstep_of("limits", &limits(), depth, &limited_systems()),
         Command::Fixpoint => fixpoint(),
         Command::Exits { oracle, file } => exits(&oracle, &file),
         Command::Authority { file, policy, vmm, shared, trusted, rights } => {
@@ -144,10 +153,6 @@ fn main() -> ExitCode {
     }
 }
 
-fn references(system: &System) -> Vec<Reference> {
-    (0..system.vms.len()).map(|vm| system.reference(vm)).collect()
-}
-
 fn accepted(what: &str, verdict: Verdict) -> Result<(), String> {
     match verdict {
         Verdict::Accepted => Ok(()),
@@ -160,7 +165,7 @@ fn traces(oracle: &std::path::Path, steps: usize, seed: u64) -> Result<String, S
     for (name, system) in &systems {
         let trace = random::trace(system, &mut Subject::new(system), steps, seed);
         accepted(&format!("pmu_core, {name}"), replay(oracle, &trace.text))?;
-        let trace = random::trace(system, &mut references(system), steps, seed + 1);
+        let trace = random::trace(system, &mut References::new(system), steps, seed + 1);
         accepted(&format!("reference, {name}"), replay(oracle, &trace.text))?;
     }
     let count = systems.len();
@@ -186,9 +191,10 @@ fn single_systems() -> [(&'static str, System); 2] {
         mode: Mode::Mediated,
         version,
         general,
-        fixed,
+        fixed: Some(fixed),
         tsx: true,
         filter: 0,
+        pmi_limit: None,
     };
     let system = |vm| System { hardware: hardware(5, 8, 4), vms: vec![vm], filters: filters() };
     [("8 + 4 counters, version 5", system(vm(5, 8, 4))), ("2 + 1 counters, version 2", system(vm(2, 2, 1)))]
@@ -234,6 +240,16 @@ fn approving_systems() -> [(&'static str, System); 2] {
     })
 }
 
+/// One guest with a limit on PMIs: of two in a window, and of one.
+fn limited_systems() -> [(&'static str, System); 2] {
+    let mut most = 3;
+    single_systems().map(|(name, mut system)| {
+        most -= 1;
+        system.vms.iter_mut().for_each(|vm| vm.pmi_limit = Some(PmiLimit { count: most, cycles: 100 }));
+        (name, system)
+    })
+}
+
 /// Operations with few values, so that the states are few: counting adds half the counters' range.
 fn small_operations() -> Vec<Op> {
     let half = 1 << 31;
@@ -259,7 +275,15 @@ fn small_operations() -> Vec<Op> {
 }
 
 fn fixpoint() -> Result<String, String> {
-    let vm = VmConfig { mode: Mode::Mediated, version: 4, general: 1, fixed: 1, tsx: false, filter: 0 };
+    let vm = VmConfig {
+        mode: Mode::Mediated,
+        version: 4,
+        general: 1,
+        fixed: Some(1),
+        tsx: false,
+        filter: 0,
+        pmi_limit: None,
+    };
     let small = conformance::Geometry { width: 32, fixed_width: 32, ..hardware(4, 1, 1) };
     let system = System { hardware: small, vms: vec![vm], filters: filters() };
     let operations = small_operations();
@@ -270,7 +294,15 @@ fn fixpoint() -> Result<String, String> {
 
 /// The default machine's guest of `cargo xtask run`: all of 8 + 4 counters, version 5, no TSX.
 fn default_guest() -> System {
-    let vm = VmConfig { mode: Mode::Mediated, version: 5, general: 8, fixed: 4, tsx: false, filter: 0 };
+    let vm = VmConfig {
+        mode: Mode::Mediated,
+        version: 5,
+        general: 8,
+        fixed: None,
+        tsx: false,
+        filter: 0,
+        pmi_limit: None,
+    };
     System { hardware: hardware(5, 8, 4), vms: vec![vm], filters: filters() }
 }
 

@@ -7,12 +7,12 @@ use pmu_api::Mode;
 
 /// Marsaglia's xorshift generator of 64 bits.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(u64, u64);
 
 impl Random {
     /// `seed` may be anything.
     pub const fn new(seed: u64) -> Self {
-        Self(seed | 1)
+        Self(seed | 1, 0)
     }
 
     /// The next 64 bits.
@@ -84,19 +84,33 @@ impl Random {
         }
     }
 
-    /// An operation for a guest with `geometry`; `saved` is an earlier snapshot of it.
-    fn op(&mut self, geometry: &Geometry, filters: usize, saved: Option<&Registers>) -> Op {
+    /// An operation for guest `vm`; `saved` is an earlier snapshot of it.
+    fn op(&mut self, system: &System, vm: usize, saved: Option<&Registers>) -> Op {
+        let op = self.operation(&system.guest(vm), system.filters.len(), saved);
+        let (msr, direct) = match op {
+            Op::Read(msr) | Op::GuestRead(msr) => (msr, Op::DirectRead(msr)),
+            Op::Write(msr, value) | Op::GuestWrite(msr, value) => (msr, Op::DirectWrite(msr, value)),
+            _ => return op,
+        };
+        // A data register that is direct may be asked for all the same.
+        let exits = system.exits(vm, msr);
+        let control = matches!(msr, 0x186..=0x18D | 0x38D | 0x391);
+        if !exits && (control || self.one_in(2)) { direct } else { op }
+    }
+
+    fn operation(&mut self, geometry: &Geometry, filters: usize, saved: Option<&Registers>) -> Op {
         let counts = geometry.version > 0;
         match self.below(20) {
-            0 if counts && self.one_in(8) => Op::Open,
-            0 | 1 if counts => Op::Filter(self.below(filters)),
-            2 if counts => Op::Save,
+            0 if self.one_in(8) => Op::Open,
+            0 | 1 => Op::Filter(self.below(filters)),
+            2 => Op::Save,
             3 if counts && let Some(registers) = saved => Op::Restore(self.changed(registers, geometry)),
+            3 => Op::Overflow(self.time()),
             4..=7 => {
                 let mut general = [0; 8];
                 let mut fixed = [0; 4];
                 general.iter_mut().take(geometry.general).for_each(|x| *x = self.events());
-                fixed.iter_mut().take(geometry.fixed).for_each(|x| *x = self.events());
+                fixed.iter_mut().take(geometry.fixed_places()).for_each(|x| *x = self.events());
                 Op::Count(general, fixed)
             }
             8 | 9 => self.guest_access(geometry),
@@ -112,6 +126,15 @@ impl Random {
                 Op::Write(msr, self.register(msr))
             }
         }
+    }
+
+    /// A time of the TSC, mostly soon after the last.
+    fn time(&mut self) -> u64 {
+        self.1 = match self.below(12) {
+            0 => self.word(),
+            _ => self.1.wrapping_add(self.below(90) as u64),
+        };
+        self.1
     }
 
     /// A guest's access, mostly to a control register and with a value that it has had before.
@@ -139,7 +162,7 @@ impl Random {
                 2 => registers.global_control ^= word,
                 3 => registers.status ^= word,
                 4 => registers.general[general] ^= word,
-                _ if geometry.fixed > 0 => registers.fixed[self.below(geometry.fixed)] ^= word,
+                _ if geometry.fixed > 0 => registers.fixed[self.below(geometry.fixed_places())] ^= word,
                 _ => {}
             }
         }
@@ -150,11 +173,11 @@ impl Random {
 /// A trace of `steps` random operations of all VMs.
 pub fn trace<'a>(system: &'a System, player: &mut impl Player, steps: usize, seed: u64) -> Trace<'a> {
     let mut random = Random::new(seed);
-    let mut trace = Trace::new(system);
+    let mut trace = Trace::new(system, player);
     let mut saved: Vec<Option<Registers>> = vec![None; system.vms.len()];
     for _ in 0..steps {
         let vm = random.below(system.vms.len());
-        let op = random.op(&system.guest(vm), system.filters.len(), saved[vm].as_ref());
+        let op = random.op(system, vm, saved[vm].as_ref());
         let op = match op {
             Op::Count(..) if system.vms[vm].mode == Mode::Off => Op::Read(0xC1),
             op => op,

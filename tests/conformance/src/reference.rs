@@ -3,7 +3,21 @@
 use crate::filter::EventFilter;
 use crate::hardware::advance;
 use crate::registers::{Answer, FIXED, GENERAL, Geometry, Op, Registers, credit, fixed_credit};
+use crate::system::VmConfig;
+use pmu_api::Mode;
+use pmu_core::pmi::PmiLimit;
 use std::rc::Rc;
+
+/// The index of the filter of a VM that has none.
+const NO_FILTER: usize = usize::MAX;
+
+/// What is known of the PMIs in a window of the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Window {
+    start: u64,
+    delivered: u32,
+    delayed: bool,
+}
 
 /// Why a write is not carried out.
 struct Invalid;
@@ -15,6 +29,10 @@ pub struct Reference {
     filters: Rc<[EventFilter]>,
     /// Index of the filter in force.
     pub filter: usize,
+    /// It has counters and a policy.
+    mediated: bool,
+    limit: Option<PmiLimit>,
+    window: Window,
     /// The registers as the guest sees them.
     pub registers: Registers,
 }
@@ -24,11 +42,22 @@ const fn low(bits: u32) -> u64 {
 }
 
 impl Reference {
-    /// After reset, with the first of `filters`.
-    pub fn new(geometry: Geometry, filters: Rc<[EventFilter]>, filter: usize) -> Self {
-        let mut reference = Self { geometry, filters, filter, registers: Registers::default() };
+    /// After reset, as `config` says.
+    pub fn new(geometry: Geometry, filters: Rc<[EventFilter]>, config: &VmConfig) -> Self {
+        let passthrough = config.mode == Mode::Passthrough;
+        let mut reference = Self::of(geometry, Registers::default());
+        reference.filters = filters;
+        reference.filter = if passthrough { NO_FILTER } else { config.filter };
+        reference.mediated = geometry.version > 0 && !passthrough;
+        reference.limit = config.pmi_limit;
         reference.registers.global_control = reference.general_bits();
         reference
+    }
+
+    /// The hardware itself: no policy.
+    pub fn of(geometry: Geometry, registers: Registers) -> Self {
+        let (filters, window) = (Rc::new([]), Window::default());
+        Self { geometry, filters, filter: NO_FILTER, mediated: false, limit: None, window, registers }
     }
 
     fn general_bits(&self) -> u64 {
@@ -36,11 +65,11 @@ impl Reference {
     }
 
     fn counter_bits(&self) -> u64 {
-        self.general_bits() | ((1 << self.geometry.fixed) - 1) << 32
+        self.general_bits() | u64::from(self.geometry.fixed) << 32
     }
 
     fn fixed_control_bits(&self) -> u64 {
-        (0..self.geometry.fixed).fold(0, |bits, i| bits | 0xB << (4 * i))
+        (0..FIXED).filter(|i| self.geometry.has_fixed(*i)).fold(0, |bits, i| bits | 0xB << (4 * i))
     }
 
     fn selector_bits(&self, index: usize) -> u64 {
@@ -58,11 +87,11 @@ impl Reference {
     pub fn step(&mut self, op: &Op) -> Answer {
         match *op {
             Op::Open => {
-                self.registers = Self::new(self.geometry, self.filters.clone(), self.filter).registers;
+                self.registers = Registers { global_control: self.general_bits(), ..Registers::default() };
                 Answer::Done
             }
-            Op::Read(msr) => self.read(msr).map_or(Answer::Fault, Answer::Value),
-            Op::Write(msr, value) => match self.write(msr, value) {
+            Op::Read(msr) | Op::DirectRead(msr) => self.read(msr).map_or(Answer::Fault, Answer::Value),
+            Op::Write(msr, value) | Op::DirectWrite(msr, value) => match self.write(msr, value) {
                 Ok(()) => Answer::Done,
                 Err(Invalid) => Answer::Fault,
             },
@@ -74,6 +103,8 @@ impl Reference {
                 Ok(()) => self.completed(None),
                 Err(Invalid) => Answer::Fault,
             },
+            Op::Filter(_) | Op::Save | Op::Restore(_) if !self.mediated => Answer::Refused,
+            Op::Overflow(now) => self.overflow(now),
             Op::Filter(index) => {
                 self.filter = index;
                 Answer::Done
@@ -115,6 +146,10 @@ impl Reference {
         (0..count).find(|i| u32::try_from(*i).is_ok_and(|i| msr == base + i))
     }
 
+    fn fixed_index(&self, number: u32, base: u32) -> Option<usize> {
+        Self::indexed(number, base, FIXED).filter(|i| self.geometry.has_fixed(*i))
+    }
+
     fn is_p6(&self, msr: u32) -> bool {
         self.geometry.version == 0 && self.geometry.p6 && [0xC1, 0xC2, 0x186, 0x187].contains(&msr)
     }
@@ -123,8 +158,9 @@ impl Reference {
         self.geometry.capabilities >> 13 & 1 != 0
     }
 
-    fn read(&self, msr: u32) -> Option<u64> {
-        let Geometry { version, general, fixed, .. } = self.geometry;
+    /// RDMSR; `None` is #GP.
+    pub fn read(&self, msr: u32) -> Option<u64> {
+        let Geometry { version, general, .. } = self.geometry;
         let registers = &self.registers;
         if let Some(i) = Self::indexed(msr, 0x186, general) {
             return Some(registers.selectors[i]);
@@ -133,7 +169,7 @@ impl Reference {
         if let Some(i) = Self::indexed(msr, 0xC1, general).or(full) {
             return Some(registers.general[i]);
         }
-        if let Some(i) = Self::indexed(msr, 0x309, fixed) {
+        if let Some(i) = self.fixed_index(msr, 0x309) {
             return Some(registers.fixed[i]);
         }
         match msr {
@@ -164,7 +200,7 @@ impl Reference {
     }
 
     fn write(&mut self, msr: u32, value: u64) -> Result<(), Invalid> {
-        let Geometry { version, general, fixed, width, fixed_width, .. } = self.geometry;
+        let Geometry { version, general, width, fixed_width, .. } = self.geometry;
         let only = |mask: u64| if value & !mask == 0 { Ok(value) } else { Err(Invalid) };
         if let Some(i) = Self::indexed(msr, 0x186, general) {
             self.registers.selectors[i] = only(self.selector_bits(i))?;
@@ -180,7 +216,7 @@ impl Reference {
             self.registers.general[i] = only(low(width))?;
             return Ok(());
         }
-        if let Some(i) = Self::indexed(msr, 0x309, fixed) {
+        if let Some(i) = self.fixed_index(msr, 0x309) {
             self.registers.fixed[i] = value & low(fixed_width);
             return Ok(());
         }
@@ -201,8 +237,7 @@ impl Reference {
             return None;
         }
         let general = Self::indexed(ecx, 0, self.geometry.general).map(|i| self.registers.general[i]);
-        general
-            .or_else(|| Self::indexed(ecx, 0x4000_0000, self.geometry.fixed).map(|i| self.registers.fixed[i]))
+        general.or_else(|| self.fixed_index(ecx, 0x4000_0000).map(|i| self.registers.fixed[i]))
     }
 
     /// Whether a guest could have brought its registers to these values.
@@ -216,7 +251,11 @@ impl Reference {
             && fits(registers.status, self.counter_bits())
             && (version >= 2 || registers.status == 0)
             && registers.general.iter().all(|x| fits(*x, low(width)))
-            && registers.fixed.iter().all(|x| fits(*x, low(fixed_width)))
+            && registers
+                .fixed
+                .iter()
+                .enumerate()
+                .all(|(i, x)| fits(*x, if self.geometry.has_fixed(i) { low(fixed_width) } else { 0 }))
     }
 
     /// The registers as hardware gets them.
@@ -235,6 +274,27 @@ impl Reference {
         context
     }
 
+    /// What to do with a PMI: at most the limit's count in each window, the rest at the start of the next.
+    fn overflow(&mut self, now: u64) -> Answer {
+        if self.geometry.version == 0 {
+            return Answer::Spurious;
+        }
+        let Some(PmiLimit { count, cycles }) = self.limit else { return Answer::Deliver };
+        let end = self.window.start.wrapping_add(cycles);
+        if now.wrapping_sub(self.window.start) >= cycles {
+            // What was delayed came at the end of its window, which is the start of one.
+            let there = self.window.delayed && now.wrapping_sub(end) < cycles;
+            self.window =
+                Window { start: if there { end } else { now }, delivered: u32::from(there), delayed: false };
+        }
+        if self.window.delivered == count {
+            self.window.delayed = true;
+            return Answer::Delay(self.window.start.wrapping_add(cycles).wrapping_sub(now));
+        }
+        self.window.delivered += 1;
+        Answer::Deliver
+    }
+
     fn count(&mut self, general: &[u64; GENERAL], fixed: &[u64; FIXED]) -> bool {
         let context = self.context();
         let registers = &mut self.registers;
@@ -248,7 +308,7 @@ impl Reference {
                 pmi |= wrapped && selector >> 20 & 1 != 0;
             }
         }
-        for (i, events) in fixed.iter().enumerate().take(self.geometry.fixed) {
+        for (i, events) in fixed.iter().enumerate().filter(|(i, _)| self.geometry.has_fixed(*i)) {
             let field = context.fixed_control >> (4 * i) & 0xF;
             if context.global_control >> (32 + i) & 1 != 0 && field & 3 != 0 {
                 let (value, wrapped) = advance(registers.fixed[i], *events, self.geometry.fixed_width);

@@ -14,8 +14,8 @@ pub struct Geometry {
     pub general: usize,
     /// Their width in bits.
     pub width: u32,
-    /// Fixed counters, without a gap.
-    pub fixed: usize,
+    /// Fixed counters, a bit each.
+    pub fixed: u8,
     /// Their width in bits.
     pub fixed_width: u32,
     /// IN_TX and IN_TXCP exist.
@@ -26,7 +26,24 @@ pub struct Geometry {
     pub capabilities: u64,
 }
 
-/// The registers of a PMU; entries past the geometry's counts are 0.
+impl Geometry {
+    /// Whether there is fixed counter `index`.
+    pub const fn has_fixed(&self, index: usize) -> bool {
+        index < FIXED && self.fixed >> index & 1 != 0
+    }
+
+    /// One more than the number of the last fixed counter.
+    pub const fn fixed_places(&self) -> usize {
+        (u8::BITS - self.fixed.leading_zeros()) as usize
+    }
+
+    /// How many fixed counters there are below the first gap: all that can be told before version 5 (SDM 20.2.5.2).
+    pub const fn fixed_without_gap(&self) -> u32 {
+        self.fixed.trailing_ones()
+    }
+}
+
+/// The registers of a PMU; entries of counters that the geometry lacks are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Registers {
     /// IA32_PERFEVTSELi.
@@ -64,6 +81,12 @@ pub enum Op {
     GuestRead(u32),
     /// The guest's WRMSR, as [`Op::GuestRead`].
     GuestWrite(u32, u64),
+    /// RDMSR without an exit.
+    DirectRead(u32),
+    /// WRMSR without an exit.
+    DirectWrite(u32, u64),
+    /// The VMM asks what to do with a PMI at this TSC time.
+    Overflow(u64),
     /// The hardware counts this many events on each counter while the guest runs.
     Count([u64; GENERAL], [u64; FIXED]),
 }
@@ -84,10 +107,16 @@ pub enum Answer {
     },
     /// #GP(0).
     Fault,
-    /// A snapshot that was not restored.
+    /// Not for this VM; a snapshot that was not restored; an access that was not direct.
     Refused,
     /// A snapshot.
     Saved(Registers),
+    /// The PMI is delivered now.
+    Deliver,
+    /// The PMI is delivered in so many cycles.
+    Delay(u64),
+    /// There is nothing that could have raised a PMI.
+    Spurious,
     /// Counted, and a counter that may interrupt overflowed.
     Pmi,
     /// Counted, without that.

@@ -3,11 +3,11 @@
 use crate::hardware::{Context, Recorded, SharedContext};
 use crate::registers::{Answer, Op, Registers};
 use crate::system::{MANAGER, System, cells};
-use pmu_api::{Message, Privilege, Reply, Request};
+use pmu_api::{Message, OverflowDecision, Privilege, Reply, Request};
 use pmu_core::geometry::Geometry as CoreGeometry;
 use pmu_core::registers::{EventSelect, FixedControl};
 use pmu_core::snapshot::{self, Buffer, SNAPSHOT_CHUNKS};
-use pmu_core::{Domain, RegionCells};
+use pmu_core::{Domain, KernelMode, RegionCells};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -41,6 +41,11 @@ impl Subject {
     /// What VM `vm`'s registers are in the hardware while it runs.
     pub fn context(&self, vm: usize) -> Registers {
         self.contexts[vm].borrow().registers
+    }
+
+    /// Whether VM `vm`'s data registers are the hardware's.
+    pub fn is_direct(&self, vm: usize) -> bool {
+        matches!(self.contexts[vm].borrow().mode, KernelMode::Direct | KernelMode::Raw)
     }
 
     /// Whether the kernel carried out the last operation, of VM `vm`, by itself, and what it has recorded.
@@ -78,6 +83,10 @@ impl Subject {
                 answer(&self.ask(MANAGER, &Request::ReplaceFilter { vm }))
             }
             Op::Count(general, fixed) => counted(&self.contexts[vm], &general, &fixed),
+            Op::DirectRead(_) | Op::DirectWrite(..) => direct(&self.contexts[vm], op),
+            Op::Overflow(now) => {
+                answer(&decoded(&self.domain.handle(channel, &Request::Overflow.encode(), now)))
+            }
             _ => {
                 let geometry = self.geometry(vm);
                 answer_by(|request| self.ask(channel, request), &geometry, op)
@@ -94,6 +103,11 @@ fn decoded(message: &Message) -> Reply {
 /// The context counts.
 pub fn counted(context: &RefCell<Context>, general: &[u64; 8], fixed: &[u64; 4]) -> Answer {
     if context.borrow_mut().count(general, fixed) { Answer::Pmi } else { Answer::Quiet }
+}
+
+/// The guest's access without an exit.
+pub fn direct(context: &RefCell<Context>, op: &Op) -> Answer {
+    context.borrow_mut().direct(op).unwrap_or(Answer::Refused)
 }
 
 /// The guest's access: by the kernel of `context` if it may, else by `trap`; and which it was.
@@ -145,7 +159,13 @@ pub fn answer_by(mut ask: impl FnMut(&Request) -> Reply, geometry: &CoreGeometry
             }
             last
         }
-        Op::Filter(_) | Op::Count(..) | Op::GuestRead(_) | Op::GuestWrite(..) => {
+        Op::Overflow(_) => answer(&ask(&Request::Overflow)),
+        Op::Filter(_)
+        | Op::Count(..)
+        | Op::GuestRead(_)
+        | Op::GuestWrite(..)
+        | Op::DirectRead(_)
+        | Op::DirectWrite(..) => {
             panic!("not a request of a VMM: {op:?}")
         }
     }
@@ -158,6 +178,9 @@ fn answer(reply: &Reply) -> Answer {
         Reply::Done | Reply::Opened(_) | Reply::Restoring { .. } | Reply::Restored | Reply::Replaced => {
             Answer::Done
         }
+        Reply::Overflow(OverflowDecision::Deliver) => Answer::Deliver,
+        Reply::Overflow(OverflowDecision::Delay { cycles }) => Answer::Delay(cycles),
+        Reply::Overflow(OverflowDecision::Spurious) => Answer::Spurious,
         Reply::Refused(_) => Answer::Refused,
         _ => panic!("an answer to another question: {reply:?}"),
     }

@@ -5,6 +5,7 @@ use crate::reference::Reference;
 use crate::registers::Geometry;
 use pmu_api::Mode;
 use pmu_core::Wanted;
+use pmu_core::pmi::PmiLimit;
 use pmu_core::policy::{FORMAT, HEADER_WORDS, MAGIC, RECORD_WORDS, VmRecord, policy_checksum};
 use pmu_core::shadow::TABLE_WORDS;
 use std::rc::Rc;
@@ -22,12 +23,14 @@ pub struct VmConfig {
     pub version: u8,
     /// Its general-purpose counters.
     pub general: u8,
-    /// Its fixed counters.
-    pub fixed: u8,
+    /// Its fixed counters, the lowest; `None`: as many as it can have.
+    pub fixed: Option<u8>,
     /// Its CPUID has RTM or HLE.
     pub tsx: bool,
     /// Index of its first filter.
     pub filter: usize,
+    /// At most so many PMIs in so many TSC cycles.
+    pub pmi_limit: Option<PmiLimit>,
 }
 
 /// The whole.
@@ -45,12 +48,18 @@ impl System {
     /// What guest `vm` sees (CPUID leaf 0xA), as the specification has it.
     pub fn guest(&self, vm: usize) -> Geometry {
         let config = self.vms[vm];
+        let hardware = &self.hardware;
         let version = if config.mode == Mode::Off { 0 } else { config.version };
         Geometry {
             version,
             general: if version == 0 { 0 } else { usize::from(config.general) },
             width: self.hardware.width,
-            fixed: if version < 2 { 0 } else { usize::from(config.fixed) },
+            fixed: match (version, config.fixed) {
+                (0 | 1, _) => 0,
+                (_, Some(count)) => lowest(u32::from(count)),
+                (5.., None) => hardware.fixed,
+                (_, None) => lowest(hardware.fixed_without_gap()),
+            },
             fixed_width: self.hardware.fixed_width,
             tsx: config.tsx,
             p6: config.mode != Mode::Off,
@@ -60,7 +69,25 @@ impl System {
 
     /// The reference for guest `vm`.
     pub fn reference(&self, vm: usize) -> Reference {
-        Reference::new(self.guest(vm), self.filters.clone(), self.vms[vm].filter)
+        Reference::new(self.guest(vm), self.filters.clone(), &self.vms[vm])
+    }
+
+    /// Whether the data registers of guest `vm` are the hardware's: it has every counter.
+    pub fn is_direct(&self, vm: usize) -> bool {
+        let (guest, hardware) = (self.guest(vm), &self.hardware);
+        matches!(self.vms[vm].mode, Mode::Mediated | Mode::Passthrough)
+            && guest.version >= 2
+            && (guest.general, guest.fixed) == (hardware.general, hardware.fixed)
+    }
+
+    /// Whether WRMSR and RDMSR of `msr` by guest `vm` exit.
+    pub fn exits(&self, vm: usize, msr: u32) -> bool {
+        let open = match msr {
+            0xC1..=0xC8 | 0x4C1..=0x4C8 | 0x309..=0x30C | 0x38E..=0x390 => true,
+            0x186..=0x18D | 0x38D | 0x391 => self.vms[vm].mode == Mode::Passthrough,
+            _ => false,
+        };
+        !open || !self.is_direct(vm) || self.reference(vm).read(msr).is_none()
     }
 
     /// The channel of VM `vm`.
@@ -83,11 +110,11 @@ impl System {
                 wanted: Wanted {
                     version: Some(config.version),
                     general: Some(config.general),
-                    fixed: Some(config.fixed),
+                    fixed: config.fixed,
                     tsx: config.tsx,
                 },
                 fixed_permitted: permitted,
-                pmi_limit: None,
+                pmi_limit: config.pmi_limit,
                 table: (tables + TABLE_WORDS * i) as u64,
                 name: [0; 24],
             };
@@ -99,6 +126,11 @@ impl System {
         policy[3] = policy_checksum(&policy);
         policy
     }
+}
+
+/// The lowest `count` bits, at most 8.
+fn lowest(count: u32) -> u8 {
+    u8::try_from((1_u32 << count) - 1).unwrap_or(u8::MAX)
 }
 
 /// Words as pmu_core reads them from a region.

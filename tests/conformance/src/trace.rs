@@ -4,6 +4,7 @@ use crate::filter::EventFilter;
 use crate::hardware::Recorded;
 use crate::registers::{Answer, FIXED, GENERAL, Geometry, Op, Registers};
 use crate::system::System;
+use pmu_api::Mode;
 use std::fmt::Write;
 
 /// Something that carries out operations: pmu_core or the reference, for all VMs of a system.
@@ -12,6 +13,8 @@ pub trait Player {
     fn step(&mut self, vm: usize, op: &Op) -> Answer;
     /// VM `vm`'s registers in the hardware while it runs.
     fn context(&self, vm: usize) -> Registers;
+    /// Whether VM `vm`'s data registers are the hardware's.
+    fn is_direct(&self, vm: usize) -> bool;
     /// Whether the kernel carried out the last operation, of VM `vm`, by itself, and the pairs it has recorded.
     fn kernel(&mut self, _vm: usize) -> (bool, Vec<Recorded>) {
         (false, Vec::new())
@@ -25,17 +28,37 @@ impl Player for crate::Subject {
     fn context(&self, vm: usize) -> Registers {
         crate::Subject::context(self, vm)
     }
+    fn is_direct(&self, vm: usize) -> bool {
+        crate::Subject::is_direct(self, vm)
+    }
     fn kernel(&mut self, vm: usize) -> (bool, Vec<Recorded>) {
         crate::Subject::kernel(self, vm)
     }
 }
 
-impl Player for Vec<crate::Reference> {
+/// The reference of each VM of a system.
+#[derive(Clone, Debug)]
+pub struct References<'a> {
+    system: &'a System,
+    vms: Vec<crate::Reference>,
+}
+
+impl<'a> References<'a> {
+    /// For `system`, after reset.
+    pub fn new(system: &'a System) -> Self {
+        Self { system, vms: (0..system.vms.len()).map(|vm| system.reference(vm)).collect() }
+    }
+}
+
+impl Player for References<'_> {
     fn step(&mut self, vm: usize, op: &Op) -> Answer {
-        self[vm].step(op)
+        self.vms[vm].step(op)
     }
     fn context(&self, vm: usize) -> Registers {
-        self[vm].context()
+        self.vms[vm].context()
+    }
+    fn is_direct(&self, vm: usize) -> bool {
+        self.system.is_direct(vm)
     }
 }
 
@@ -50,7 +73,7 @@ fn geometry(g: &Geometry) -> String {
     let flags = [g.tsx, g.p6].map(u8::from);
     let Geometry { version, general, width, fixed, fixed_width, capabilities, .. } = g;
     let [tsx, p6] = flags;
-    format!("{version} {general} {width} {fixed} {fixed_width} {tsx} {p6} {capabilities:#x}")
+    format!("{version} {general} {width} {fixed:#x} {fixed_width} {tsx} {p6} {capabilities:#x}")
 }
 
 fn filter(f: &EventFilter) -> String {
@@ -76,13 +99,16 @@ pub struct Trace<'a> {
 }
 
 impl<'a> Trace<'a> {
-    /// The first lines, for `system`.
-    pub fn new(system: &'a System) -> Self {
+    /// The first lines, for `system` as `player` has it.
+    pub fn new(system: &'a System, player: &impl Player) -> Self {
         let mut text = format!("vpmu-trace 1\nhardware {}\n", geometry(&system.hardware));
         for (vm, config) in system.vms.iter().enumerate() {
             let first = filter(&system.filters[config.filter]);
             // A String takes every write.
-            let _ = writeln!(text, "vm {} 0 {first}", geometry(&system.guest(vm)));
+            let flags = [player.is_direct(vm), config.mode == Mode::Passthrough].map(u8::from);
+            let (most, cycles) = config.pmi_limit.map_or((0, 0), |limit| (limit.count, limit.cycles));
+            let guest = geometry(&system.guest(vm));
+            let _ = writeln!(text, "vm {guest} {} {} {most:#x} {cycles:#x} {first}", flags[0], flags[1]);
         }
         text.push_str("start\n");
         Self { system, text }
@@ -90,7 +116,8 @@ impl<'a> Trace<'a> {
 
     fn operation(&self, vm: usize, op: &Op, by_kernel: bool) -> String {
         let guest = if by_kernel { "approved" } else { "guest" };
-        let Geometry { general, fixed, .. } = self.system.guest(vm);
+        let guest_geometry = self.system.guest(vm);
+        let (general, fixed) = (guest_geometry.general, guest_geometry.fixed_places());
         match op {
             Op::Open => format!("open {vm}"),
             Op::Read(msr) => format!("rd {vm} {msr:#x}"),
@@ -103,6 +130,9 @@ impl<'a> Trace<'a> {
             Op::GuestWrite(msr, value) => format!("{guest} {vm} {msr:#x} {value:#x}"),
             Op::Save => format!("save {vm}"),
             Op::Restore(r) => format!("restore {vm} {}", registers(r, general, fixed)),
+            Op::DirectRead(msr) => format!("direct {vm} {msr:#x}"),
+            Op::DirectWrite(msr, value) => format!("direct {vm} {msr:#x} {value:#x}"),
+            Op::Overflow(now) => format!("overflow {vm} {now:#x}"),
             Op::Count(gps, fxs) => {
                 format!("count {vm} {} {}", list(&gps[..general]), list(&fxs[..fixed]))
             }
@@ -112,7 +142,8 @@ impl<'a> Trace<'a> {
     /// Carries out `op` and appends its line.
     pub fn step(&mut self, player: &mut impl Player, vm: usize, op: &Op) -> Answer {
         let answer = player.step(vm, op);
-        let Geometry { general, fixed, .. } = self.system.guest(vm);
+        let guest_geometry = self.system.guest(vm);
+        let (general, fixed) = (guest_geometry.general, guest_geometry.fixed_places());
         let answer_text = match answer {
             Answer::Done => "done".into(),
             Answer::Value(value) => format!("value {value:#x}"),
@@ -123,12 +154,15 @@ impl<'a> Trace<'a> {
             Answer::Fault => "gp".into(),
             Answer::Refused => "refused".into(),
             Answer::Saved(r) => format!("registers {}", registers(&r, general, fixed)),
+            Answer::Deliver => "deliver".into(),
+            Answer::Delay(cycles) => format!("delay {cycles:#x}"),
+            Answer::Spurious => "spurious".into(),
             Answer::Pmi => "pmi".into(),
             Answer::Quiet => "quiet".into(),
         };
         let (by_kernel, recorded) = player.kernel(vm);
         let mut line = format!("{} = {answer_text}", self.operation(vm, op, by_kernel));
-        let Geometry { general, fixed, .. } = self.system.hardware;
+        let (general, fixed) = (self.system.hardware.general, self.system.hardware.fixed_places());
         for other in 0..self.system.vms.len() {
             line.push_str(" | ");
             line.push_str(&registers(&player.context(other), general, fixed));

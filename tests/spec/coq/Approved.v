@@ -118,19 +118,20 @@ Theorem approved_is_trapped s v a user t y : inv H s -> step H s (Approved v a u
 Proof.
   intros I E. cbn [step] in E. destruct (in_kernel H s v a user) as [(t', ans) |] eqn:K; [| discriminate E].
   destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
-  destruct (is (owner s) v) eqn:O; [| discriminate E]. injection E as <- <-.
+  destruct (is (owner s) v) eqn:O; [| discriminate E].
+  destruct (passthrough (pol (get s v))) eqn:NP; [discriminate E |]. injection E as <- <-.
   assert (C' : cur s = None) by (destruct (cur s); congruence). apply is_spec in O.
   pose proof (inv_hw _ _ I) as A. rewrite O in A. destruct A as (V & A). rewrite C' in A. cbn [is] in A.
   assert (L : Nat.ltb v (length (vms s)) = true) by (apply Nat.ltb_lt; exact V).
   pose proof (inv_vm _ _ I v V) as M. pose proof (inv_regs _ _ I v V) as W.
   assert (SV : sel (saved (get s v)) = sel (view s v) /\ fctrl (saved (get s v)) = fctrl (view s v)
                /\ gctrl (saved (get s v)) = gctrl (view s v))
-    by (unfold view; rewrite O, is_refl, C'; auto).
+    by (unfold view; rewrite O, is_refl, C', NP; auto).
   destruct SV as (S & F & G). unfold in_kernel in K. destruct a as [n | n x |]; [| | discriminate K].
   - destruct (control_value _ _ _) as [x |] eqn:X; [| discriminate K]. destruct (hit _ _ _); [| discriminate K]. injection K as <- <-.
     rewrite (control_value_same _ _ _ (view s v)) in X by auto. apply control_read in X.
     split; [| discriminate]. rewrite A, (finish_complete s v _ (view s v)) by auto.
-    cbn [run step]. rewrite X, C, L. cbn [andb]. rewrite C, L.
+    cbn [run step]. rewrite X, C, L, NP. cbn [andb negb]. rewrite C, L.
     destruct (complete _ _ _ _ _) as (q, pmi). reflexivity.
   - destruct (hit _ _ _) as [h |] eqn:X; [| discriminate K]. injection K as <- <-.
     apply hit_sound in X; [| apply M]. split; [| discriminate].
@@ -141,7 +142,7 @@ Proof.
     destruct (put_control_rest (geo (get s v)) n x (view s v)) as (G2 & _).
     rewrite (finish_complete s v _ (put_control (geo (get s v)) n x (view s v)));
       auto; [| unfold put_control; destruct (decode _ _) as [[] |]; cbn; congruence .. | congruence].
-    cbn [run step]. rewrite D, C, L. cbn [andb].
+    cbn [run step]. rewrite D, C, L, NP. cbn [andb negb].
     change (cur (store H s v ?m ?r)) with (cur s). rewrite C.
     replace (length (vms (store H s v (get s v) (put_control (geo (get s v)) n x (view s v))))) with (length (vms s))
       by (symmetry; apply put_nth_length).
@@ -155,8 +156,8 @@ Lemma recorded_ok m r n i m' : vm_ok H m -> recorded m r n i = Some m' ->
 Proof.
   intros M E. unfold recorded in E. destruct (control_value _ _ _) as [x |]; [| discriminate E].
   destruct (decide _ _ _ _) as [h |] eqn:D; [| discriminate E]. injection E as <-.
-  split; [| auto]. destruct M as (A & B & C & F & G & P).
-  split; [exact A |]. split; [exact B |]. split; [exact C |]. split; [exact F |]. split; [exact G |].
+  split; [| auto]. destruct M as (A & B & C & F & G & P & Q).
+  do 5 (split; [assumption |]). split; [| exact Q].
   unfold pairs_ok in *. cbn [approved with_approved geo pol]. constructor; auto.
   rewrite Forall_forall in *. intros y Y. apply P. apply in_app_or in Y as [Y | Y].
   - rewrite <- (firstn_skipn i). apply in_or_app. auto.

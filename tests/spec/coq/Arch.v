@@ -11,7 +11,7 @@ Record geometry := {
   version : N;      (** 0 (no PMU) to 5: EAX[7:0] *)
   gp_count : nat;   (** general-purpose counters: EAX[15:8] *)
   gp_width : N;     (** their width in bits: EAX[23:16] *)
-  fx_count : nat;   (** fixed-function counters: EDX[4:0] *)
+  fx_map : N;       (** fixed-function counters, a bit each: the lowest EDX[4:0], and from version 5 on ECX *)
   fx_width : N;     (** their width in bits: EDX[12:5] *)
   in_tx : bool;     (** IN_TX and IN_TXCP exist (TSX) *)
   p6 : bool;        (** without a PMU: the P6 family's registers read 0, and do not fault *)
@@ -19,10 +19,16 @@ Record geometry := {
 }.
 Definition FW_WRITES := 13. (** bit of [caps]: full-width writes (20.2.6) *)
 
-(** A geometry that the registers below can represent: global registers have 32 bits for each kind. *)
+Definition has_fixed (g : geometry) (i : nat) : bool := N.testbit (fx_map g) (N.of_nat i).
+(** One more than the number of the last: places of lists. The map may have gaps; registers are 0 there. *)
+Definition fx_count (g : geometry) : nat := N.to_nat (N.size (fx_map g)).
+
+(** A geometry that the registers below can represent: global registers have 32 bits for each kind. Before version 5
+    fixed-function counters are told by their count, and have no gap (20.2.5.2). *)
 Definition geometry_ok (g : geometry) : bool :=
   (Nat.leb (gp_count g) 32) && (Nat.leb (fx_count g) 16)
   && (negb (version g =? 0) || Nat.eqb (gp_count g) 0) && ((2 <=? version g) || Nat.eqb (fx_count g) 0)
+  && ((5 <=? version g) || (fx_map g =? N.ones (N.of_nat (fx_count g))))
   && (32 <=? gp_width g) && (gp_width g <=? 64) && (32 <=? fx_width g) && (fx_width g <=? 64).
 
 (** ** Registers *)
@@ -58,15 +64,18 @@ Definition sel_mask (g : geometry) (i : nat) : N :=
   N.lor 0xFFDFFFFF (N.lor (bit (in_tx g) IN_TX) (bit (in_tx g && Nat.eqb i 2) IN_TXCP)).
 
 (** IA32_FIXED_CTR_CTRL, figure 20-5: a field of 4 bits each: OS 0, USR 1, AnyThread 2 (reserved), PMI 3. *)
-Fixpoint fctrl_mask_n (n : nat) : N :=
-  match n with O => 0 | S k => N.lor (fctrl_mask_n k) (N.shiftl 0xB (4 * N.of_nat k)) end.
-Definition fctrl_mask (g : geometry) : N := fctrl_mask_n (fx_count g).
+Fixpoint fctrl_mask_n (map : N) (n : nat) : N :=
+  match n with
+  | O => 0
+  | S k => N.lor (fctrl_mask_n map k) (if N.testbit map (N.of_nat k) then N.shiftl 0xB (4 * N.of_nat k) else 0)
+  end.
+Definition fctrl_mask (g : geometry) : N := fctrl_mask_n (fx_map g) (fx_count g).
 Definition field (x : N) (i : nat) : N := N.land (N.shiftr x (4 * N.of_nat i)) 0xF.
 
 (** Counter bits of the global registers (20.2.2): general-purpose i at i, fixed-function i at 32+i. *)
 Definition gp_bits (g : geometry) : N := ones (N.of_nat (gp_count g)).
 Definition counter_bits (g : geometry) : N :=
-  N.lor (gp_bits g) (N.shiftl (ones (N.of_nat (fx_count g))) 32).
+  N.lor (gp_bits g) (N.shiftl (fx_map g) 32).
 (** What STATUS_RESET and STATUS_SET accept (20.2.4.2): counters and CondChgd, bit 63, which nothing in a vPMU
     sets. OvfBuf (62) and Trace_ToPA (55) belong to DS and PT, which no guest has. *)
 Definition status_mask (g : geometry) : N := N.lor (counter_bits g) (N.shiftl 1 63).
@@ -85,7 +94,7 @@ Definition decode (g : geometry) (m : N) : option reg :=
   | Some i, _, _, _ => Some (Sel i)
   | _, Some i, _, _ => Some (Legacy i)
   | _, _, Some i, _ => if N.testbit (caps g) FW_WRITES then Some (Full i) else None
-  | _, _, _, Some i => Some (Fixed i)
+  | _, _, _, Some i => if has_fixed g i then Some (Fixed i) else None
   | None, None, None, None =>
       if (m =? 0x345) && (negb (version g =? 0) || p6 g) then Some Caps
       else if (version g =? 0) && p6 g && ((m =? 0xC1) || (m =? 0xC2) || (m =? 0x186) || (m =? 0x187)) then Some P6
@@ -169,7 +178,7 @@ Definition rdpmc (g : geometry) (r : regs) (ecx cpl : N) (pe pce : bool) : answe
   if pe && negb (cpl =? 0) && negb pce then GP
   else if ecx <? N.of_nat (gp_count g) then Value (rd (pmc r) (N.to_nat ecx))
   else match index ecx 0x40000000 (fx_count g) with
-       | Some i => Value (rd (fxc r) i)
+       | Some i => if has_fixed g i then Value (rd (fxc r) i) else GP
        | None => GP
        end.
 
@@ -234,6 +243,7 @@ Definition count (g : geometry) (r : regs) (gps fxs : list N) : regs * bool :=
 (** ** Registers that RDMSR could have produced: what a restore accepts *)
 Fixpoint all_i (f : nat -> N -> bool) (i : nat) (l : list N) : bool :=
   match l with [] => true | x :: t => f i x && all_i f (S i) t end.
+Definition fx_mask (g : geometry) (i : nat) : N := if has_fixed g i then ones (fx_width g) else 0.
 Definition regs_ok (g : geometry) (r : regs) : bool :=
   (Nat.eqb (length (sel r)) (gp_count g)) && (Nat.eqb (length (pmc r)) (gp_count g))
   && (Nat.eqb (length (fxc r)) (fx_count g))
@@ -241,6 +251,6 @@ Definition regs_ok (g : geometry) (r : regs) : bool :=
   && fits (fctrl r) (fctrl_mask g) && fits (gctrl r) (counter_bits g) && fits (status r) (counter_bits g)
   && ((2 <=? version g) || (gctrl r =? gp_bits g))   (** before version 2 EN alone enables *)
   && forallb (fun x => fits x (ones (gp_width g))) (pmc r)
-  && forallb (fun x => fits x (ones (fx_width g))) (fxc r).
+  && all_i (fun i x => fits x (fx_mask g i)) 0 (fxc r).
 (** A snapshot besides has no status where the guest has no GLOBAL_STATUS. *)
 Definition snapshot_ok (g : geometry) (r : regs) : bool := regs_ok g r && ((2 <=? version g) || (status r =? 0)).

@@ -11,9 +11,9 @@ Variable H : geometry.
 Definition pairs_ok (m : vm) : Prop :=
   Forall (fun '(n, x, h) => decide (geo m) (pol m) n x = Some h) (approved m).
 Definition vm_ok (m : vm) : Prop :=
-  (gp_count (geo m) <= gp_count H)%nat /\ (fx_count (geo m) <= fx_count H)%nat
+  (gp_count (geo m) <= gp_count H)%nat /\ fits (fx_map (geo m)) (fx_map H) = true
   /\ gp_width (geo m) = gp_width H /\ fx_width (geo m) = fx_width H /\ (direct m = true -> same_data H (geo m))
-  /\ pairs_ok m.
+  /\ pairs_ok m /\ (passthrough (pol m) = true -> same_control H (geo m)).
 Definition valid (s : machine) (v : nat) : Prop := (v < length (vms s))%nat.
 
 Record inv (s : machine) : Prop := {
@@ -40,8 +40,13 @@ Proof. unfold valid, store. simpl. rewrite put_nth_length. reflexivity. Qed.
 Lemma unload m r on :
   wf (geo m) r -> firstn (gp_count (geo m)) (pmc (load H m r on)) = pmc r
               /\ firstn (fx_count (geo m)) (fxc (load H m r on)) = fxc r
-              /\ status (load H m r on) = status r.
-Proof. intros []. simpl. rewrite !firstn_pad by auto. auto. Qed.
+              /\ status (load H m r on) = status r
+              /\ (passthrough (pol m) = true -> firstn (gp_count (geo m)) (sel (load H m r on)) = sel r
+                                              /\ fctrl (load H m r on) = fctrl r).
+Proof.
+  intros W. pose proof W as []. split; [| split; [| split]]; try (intros P; unfold load; rewrite effective_raw by auto);
+    simpl; rewrite ?firstn_pad by auto; auto.
+Qed.
 Lemma regs_eta (r : regs) :
   {| sel := sel r; fctrl := fctrl r; gctrl := gctrl r; status := status r; pmc := pmc r; fxc := fxc r |} = r.
 Proof. destruct r; reflexivity. Qed.
@@ -51,8 +56,9 @@ Proof.
   intros V W. unfold view. rewrite get_store_same by auto. unfold store; cbn [owner cur hw].
   destruct (is (owner s) v) eqn:O; auto.
   change (geo (with_saved m r)) with (geo m). cbn [saved with_saved].
-  destruct (unload m r (is (cur s) v) W) as (-> & -> & ->).
-  destruct (is (cur s) v); simpl; apply regs_eta.
+  change (pol (with_saved m r)) with (pol m).
+  destruct (unload m r (is (cur s) v) W) as (-> & -> & -> & R).
+  destruct (passthrough (pol m)); [destruct R as (-> & ->); auto |]; destruct (is (cur s) v); simpl; apply regs_eta.
 Qed.
 Lemma view_store_other s v w m r : v <> w -> view (store H s v m r) w = view s w.
 Proof.
@@ -76,7 +82,7 @@ Proof. unfold take. destruct (owner s) eqn:O; cbn; rewrite ?O; auto. Qed.
 Lemma view_take s v : valid s v -> view (take s) v = view s v.
 Proof.
   intros V. unfold view. destruct (take_parts s) as (-> & -> & ->).
-  destruct (get_take s v V) as (-> & _ & _ & -> & _). reflexivity.
+  destruct (get_take s v V) as (-> & _ & -> & -> & _). reflexivity.
 Qed.
 Lemma apic_take s : inv s -> apic (take s) = false.
 Proof. intros []. unfold take. destruct (owner s); auto. apply inv_hw0. Qed.
@@ -152,8 +158,8 @@ Proof. intros E F. unfold load. rewrite E, F. reflexivity. Qed.
 Lemma vm_ok_ext m m' : geo m = geo m' -> direct m = direct m' -> pol m = pol m' -> approved m = approved m' ->
   vm_ok m -> vm_ok m'.
 Proof. unfold vm_ok, pairs_ok. intros -> -> -> ->. auto. Qed.
-Lemma vm_ok_withdrawn m m' : geo m = geo m' -> direct m = direct m' -> vm_ok m -> vm_ok (withdrawn m').
-Proof. unfold vm_ok, pairs_ok. cbn [withdrawn with_approved geo direct pol approved]. intros -> ->. intuition. Qed.
+Lemma vm_ok_withdrawn m m' : geo m = geo m' -> direct m = direct m' -> ( passthrough (pol m') = true -> same_control H (geo m')) -> vm_ok m -> vm_ok (withdrawn m').
+Proof. unfold vm_ok, pairs_ok. cbn [withdrawn with_approved geo direct pol approved]. intros <- <-. intuition. Qed.
 
 Lemma inv_take s : inv s -> inv (take s).
 Proof.
@@ -182,7 +188,7 @@ Proof.
 Qed.
 Lemma view_relatched s v b w : valid s v -> view (relatched s v b) w = view s w.
 Proof.
-  intros V. unfold view. destruct (get_relatched s v b w V) as (-> & _ & _ & -> & _). reflexivity.
+  intros V. unfold view. destruct (get_relatched s v b w V) as (-> & _ & -> & -> & _). reflexivity.
 Qed.
 Lemma latched_relatched s v b w : valid s v ->
   latched (get (relatched s v b) w) = if Nat.eqb v w then b else latched (get s w).
@@ -238,8 +244,9 @@ Lemma view_entered t v w : inv t -> cur t = None -> valid t v -> (owner t = None
 Proof.
   intros I C V O. unfold view at 1, entered; cbn [owner cur hw]. change (get _ w) with (get t w).
   rewrite is_some. destruct (Nat.eqb_spec v w) as [<- | D].
-  - destruct (unload (get t v) (view t v) true (inv_regs _ I v V)) as (-> & -> & ->).
-    unfold view. destruct O as [-> | ->]; rewrite ?is_refl, ?C; cbn; [rewrite regs_eta |]; reflexivity.
+  - destruct (unload (get t v) (view t v) true (inv_regs _ I v V)) as (-> & -> & -> & R).
+    destruct (passthrough (pol (get t v))) eqn:P; [destruct R as (-> & ->); auto; apply (regs_eta (view t v)) |].
+    unfold view. rewrite P. destruct O as [-> | ->]; rewrite ?is_refl, ?C; cbn; [rewrite regs_eta |]; reflexivity.
   - unfold view. destruct O as [-> | ->]; rewrite ?is_some; cbn [is]; auto.
     destruct (Nat.eqb_spec v w); congruence.
 Qed.
@@ -274,11 +281,11 @@ Qed.
 Lemma view_exited s v w : inv s -> valid s v -> cur s = Some v -> view (exited s v) w = view s w.
 Proof.
   intros I V C. pose proof (inv_cur _ I v C) as O. unfold view at 1.
-  destruct (get_exited s v w V) as (G & _). rewrite G.
-  unfold exited at 1 3 4 5 6 7; cbn [owner cur hw is]. rewrite O, is_some.
+  destruct (get_exited s v w V) as (G & _ & P & _). rewrite G, P.
+  unfold exited; cbn [owner cur hw is]. rewrite O, is_some.
   unfold exited, get; cbn [vms]. destruct (Nat.eqb_spec v w) as [<- | D].
   - rewrite put_nth_same by auto. fold (get s v). cbn [saved with_saved].
-    unfold view. rewrite O, C, is_refl. reflexivity.
+    unfold view. rewrite O, C, is_refl. destruct (passthrough _); reflexivity.
   - rewrite put_nth_other by auto. fold (get s w). unfold view. rewrite O, is_some.
     destruct (Nat.eqb_spec v w); congruence.
 Qed.
@@ -306,20 +313,23 @@ Proof.
   intros I C D. unfold view, with_hw; cbn [owner cur hw]. rewrite (inv_cur _ I v C), is_some.
   destruct (Nat.eqb_spec v w); [congruence | reflexivity].
 Qed.
-Lemma view_with_hw_same s v r a : inv s -> cur s = Some v -> wf (geo (get s v)) r ->
-  sel r = sel (view s v) -> fctrl r = fctrl (view s v) ->
+(** What the guest cannot change by itself is as it was. *)
+Definition keeps (s : machine) (v : nat) (r : regs) : Prop :=
+  passthrough (pol (get s v)) = false -> sel r = sel (view s v) /\ fctrl r = fctrl (view s v).
+Lemma view_with_hw_same s v r a : inv s -> cur s = Some v -> wf (geo (get s v)) r -> keeps s v r ->
   view (with_hw s (load H (get s v) r true) a) v = r.
 Proof.
-  intros I C W S F. unfold view at 1, with_hw; cbn [owner cur hw]. rewrite C, (inv_cur _ I v C), is_refl.
-  change (get _ v) with (get s v). destruct (unload (get s v) r true W) as (-> & -> & ->).
-  unfold view in S, F. rewrite (inv_cur _ I v C), is_refl in S, F. cbn in S, F. rewrite <- S, <- F.
-  change (gctrl (load H (get s v) r true)) with (gctrl r). apply regs_eta.
+  intros I C W K. unfold view at 1, with_hw; cbn [owner cur hw]. rewrite C, (inv_cur _ I v C), is_refl.
+  change (get _ v) with (get s v). destruct (unload (get s v) r true W) as (-> & -> & -> & R).
+  change (gctrl (load H (get s v) r true)) with (gctrl r). unfold keeps, view in K.
+  rewrite (inv_cur _ I v C), is_refl in K. destruct (passthrough (pol (get s v))).
+  - destruct R as (-> & ->); auto. apply regs_eta.
+  - destruct K as (S & F); auto. cbn in S, F. rewrite <- S, <- F. apply regs_eta.
 Qed.
-Lemma inv_with_hw s v r a : inv s -> cur s = Some v -> wf (geo (get s v)) r ->
-  sel r = sel (view s v) -> fctrl r = fctrl (view s v) ->
+Lemma inv_with_hw s v r a : inv s -> cur s = Some v -> wf (geo (get s v)) r -> keeps s v r ->
   inv (with_hw s (load H (get s v) r true) a).
 Proof.
-  intros I C W S F. pose proof I as []. pose proof (inv_cur0 v C) as O.
+  intros I C W K. pose proof I as []. pose proof (inv_cur0 v C) as O.
   rewrite O in inv_hw0. destruct inv_hw0 as (V & _). constructor.
   - exact inv_vm0.
   - intros w X. destruct (Nat.eq_dec v w) as [<- | D].
@@ -348,15 +358,20 @@ Proof.
   unfold counted. destruct (count _ _ gps fxs) as (c, p) eqn:E. cbn [fst snd]. f_equal.
   injection E as <- _. reflexivity.
 Qed.
-Lemma direct_hw s v a : inv s -> cur s = Some v -> direct (get s v) = true -> data_access H a = true ->
+Lemma direct_hw s v a : inv s -> cur s = Some v -> direct (get s v) = true ->
+  data_access H a || (passthrough (pol (get s v)) && control_access H a) = true ->
   let '(r, x) := do_access (geo (get s v)) (view s v) a in
-  do_access H (hw s) a = (load H (get s v) r true, x).
+  do_access H (hw s) a = (load H (get s v) r true, x) /\ keeps s v r.
 Proof.
-  intros I C D A. destruct (hw_running s v I C) as (V & ->). destruct (inv_vm _ I v V) as (_ & _ & _ & _ & E & _).
-  specialize (E D). pose proof (inv_regs _ I v V) as W.
-  unfold load. rewrite !gate_true. rewrite spread_id by auto. rewrite access_effective by auto.
+  intros I C D A. destruct (hw_running s v I C) as (V & ->).
+  destruct (inv_vm _ I v V) as (_ & _ & _ & _ & E & _ & P). specialize (E D). pose proof (inv_regs _ I v V) as W.
   pose proof (access_wf (geo (get s v)) (view s v) a W) as W'.
-  destruct (do_access (geo (get s v)) (view s v) a) as (r, x). cbn [fst snd] in *.
-  rewrite gate_true, spread_id by auto. reflexivity.
+  unfold load. rewrite !gate_true. rewrite spread_id by auto. destruct (data_access H a) eqn:DA.
+  - rewrite access_effective by auto. pose proof (access_controls H (geo (get s v)) (view s v) a E DA) as K.
+    destruct (do_access (geo (get s v)) (view s v) a) as (r, x). cbn [fst snd] in *.
+    rewrite gate_true, spread_id by auto. split; [reflexivity | intros _; exact K].
+  - apply andb_true_iff in A as (R & A). rewrite effective_raw, (access_control H (geo (get s v))) by auto.
+    destruct (do_access (geo (get s v)) (view s v) a) as (r, x). cbn [fst snd] in *.
+    rewrite gate_true, spread_id, effective_raw by auto. split; [reflexivity | unfold keeps; congruence].
 Qed.
 End Invariant.

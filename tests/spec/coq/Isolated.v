@@ -76,7 +76,7 @@ Proof.
   destruct (index m 0x186 (gp_count g)) eqn:A; [injection E as <-; eauto using index_lt |].
   destruct (index m 0xC1 (gp_count g)) eqn:B; [injection E as <-; eauto using index_lt |].
   destruct (index m 0x4C1 (gp_count g)) eqn:C; [destruct (N.testbit _ _); [injection E as <-; eauto using index_lt | discriminate E] |].
-  destruct (index m 0x309 (fx_count g)) eqn:D; [injection E as <-; eauto using index_lt |].
+  destruct (index m 0x309 (fx_count g)) eqn:D; [destruct (has_fixed _ _); [| discriminate E]; injection E as <-; eauto using index_lt |].
   repeat match type of E with (if ?b then _ else _) = _ => destruct b end; try discriminate E; injection E as <-; exact I.
 Qed.
 Theorem read_back g r m x r' k : wf g r -> decode g m = Some k -> do_access g r (Wr m x) = (r', Done) ->
@@ -130,7 +130,7 @@ Proof.
   intros E C N.
   destruct o as [v | v | v gps fxs | v a | v a | v n i | v a user | v user branch | | v | v | v f | v | v r p]; cbn [local_step writes] in E, N; try discriminate N.
   1, 2, 6, 10, 11, 12: match type of E with (if ?b then _ else _) = _ => destruct b; [| discriminate E] end;
-    injection E as <- _; auto.
+    try destruct (mediated _ _ && negb _) in E; injection E as <- _; auto.
   - pose proof (counted_keeps (l_geo l) (l_pol l) (l_view l) gps fxs k (l_geo l) C) as K.
     destruct (counted _ _ _ _ _) as (r, q). destruct (l_runs l); [| discriminate E]. injection E as <- _. split; [reflexivity | exact K].
   - pose proof (access_keeps (l_geo l) (l_view l) a k C N) as K.

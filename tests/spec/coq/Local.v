@@ -47,9 +47,11 @@ Definition local_step (l : local) (o : op) : option (local * out) :=
   | Reset _ => only (negb runs) (to l runs (reset (l_geo l)) p, Silent)
   | SetPolicy _ f =>
       only (negb runs)
-        ({| l_geo := l_geo l; l_direct := l_direct l; l_pol := f; l_runs := runs; l_view := r; l_pending := p |}, Silent)
-  | Save _ => only (negb runs) (l, Snapshot (shown (l_geo l) r) p)
-  | Restore _ r' p' => only (negb runs) (if snapshot_ok (l_geo l) r' then (to l runs r' p', Silent) else (l, Refused))
+        (if mediated (l_geo l) (l_pol l) && negb (passthrough f)
+         then ({| l_geo := l_geo l; l_direct := l_direct l; l_pol := f; l_runs := runs; l_view := r; l_pending := p |}, Silent)
+         else (l, Refused))
+  | Save _ => only (negb runs) (l, if mediated (l_geo l) (l_pol l) then Snapshot (shown (l_geo l) r) p else Refused)
+  | Restore _ r' p' => only (negb runs) (if mediated (l_geo l) (l_pol l) && snapshot_ok (l_geo l) r' then (to l runs r' p', Silent) else (l, Refused))
   | Take => Some (l, Silent)
   end.
 
@@ -149,12 +151,11 @@ Proof.
     change (apic (relatched s v b)) with (apic s). rewrite A. apply orb_false_r.
   - replace (Nat.eqb v w) with false by (symmetry; apply Nat.eqb_neq; auto). reflexivity.
 Qed.
-Lemma localize_with_hw s v r q w : inv H s -> cur s = Some v -> wf (geo (get s v)) r ->
-  sel r = sel (view s v) -> fctrl r = fctrl (view s v) ->
+Lemma localize_with_hw s v r q w : inv H s -> cur s = Some v -> wf (geo (get s v)) r -> keeps s v r ->
   localize (with_hw s (load H (get s v) r true) (apic s || q)) w
   = if Nat.eqb v w then to (localize s w) true r (pending s w || q) else localize s w.
 Proof.
-  intros I C W S F. pose proof (inv_cur _ _ I v C) as O.
+  intros I C W K. pose proof (inv_cur _ _ I v C) as O.
   destruct (Nat.eqb_spec v w) as [<- | N];
     apply localize_eq; cbn [to localize l_geo l_direct l_pol l_runs l_view l_pending]; auto.
   - cbn. rewrite C. apply is_refl.
@@ -208,7 +209,8 @@ Proof.
   intros I E. cbn [step] in E.
   destruct (do_access (geo (get s v)) (view s v) a) as (r, y) eqn:R.
   destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
-  destruct (Nat.ltb v _) eqn:V; [| discriminate E]. injection E as <- <-.
+  destruct (Nat.ltb v _) eqn:V; [| discriminate E].
+  destruct (passthrough (pol (get s v)) && control_access H a); [discriminate E |]. injection E as <- <-.
   apply host_none in C. apply valid_ltb in V.
   pose proof (access_wf _ _ a (inv_regs _ _ I v V)) as W. rewrite R in W. cbn [fst] in W.
   pose proof (access_done (geo (get s v)) (view s v) a) as N. rewrite R in N. cbn [fst snd] in N.
@@ -271,9 +273,9 @@ Proof.
     pose proof (counted_wf (geo (get s v)) (pol (get s v)) (view s v) gps fxs) as W.
     destruct (counted _ _ _ gps fxs) as (r, q') eqn:R. rewrite K in T. injection T as -> ->.
     destruct (hw_running H s v I C) as (V & _).
-    assert (S : sel r = sel (view s v) /\ fctrl r = fctrl (view s v))
-      by (unfold counted in R; destruct (count _ _ _ _) in R; injection R as <- <-; auto).
-    destruct S as (S & F). cbn [fst] in W. specialize (W (inv_regs _ _ I v V)).
+    assert (S : keeps s v r)
+      by (intros _; unfold counted in R; destruct (count _ _ _ _) in R; injection R as <- <-; auto).
+    cbn [fst] in W. specialize (W (inv_regs _ _ I v V)).
     change (simulates s (with_hw s (load H (get s v) r true) (apic s || q')) (Tick v gps fxs) Silent).
     split; [apply inv_with_hw; auto |]. split; [reflexivity |].
     intros w X. cbn [domain]. rewrite is_some, localize_with_hw by auto.
@@ -282,15 +284,12 @@ Proof.
   - (* Direct *)
     destruct (do_access H (hw s) a) as (h, y) eqn:K.
     destruct (is (cur s) v) eqn:C; [| discriminate E]. destruct (direct (get s v)) eqn:D; [| discriminate E].
-    destruct (data_access H a) eqn:A; [| discriminate E]. injection E as <- <-. apply is_spec in C.
+    destruct (data_access H a || _) eqn:A; [| discriminate E]. injection E as <- <-. apply is_spec in C.
     pose proof (direct_hw H s v a I C D A) as T.
     destruct (hw_running H s v I C) as (V & _).
     pose proof (access_wf _ _ a (inv_regs _ _ I v V)) as W.
-    assert (S : sel (fst (do_access (geo (get s v)) (view s v) a)) = sel (view s v)
-                /\ fctrl (fst (do_access (geo (get s v)) (view s v) a)) = fctrl (view s v)).
-    { destruct (inv_vm _ _ I v V) as (_ & _ & _ & _ & G & _). apply (access_controls H); auto. }
     destruct (do_access (geo (get s v)) (view s v) a) as (r, y') eqn:R.
-    rewrite K in T. injection T as -> ->. cbn [fst] in W, S. destruct S as (S & F).
+    destruct T as (T & S). rewrite K in T. injection T as -> ->. cbn [fst] in W.
     pose proof (orb_false_r (apic s)) as Z.
     change (simulates s (with_hw s (load H (get s v) r true) (apic s)) (Direct v a) (Answer y')).
     rewrite <- Z.
@@ -349,15 +348,17 @@ Proof.
     destruct (Nat.ltb v _) eqn:V; [| discriminate E]. injection E as <- <-.
     apply host_none in C. apply valid_ltb in V.
     apply simulates_store; auto using reset_wf.
-    { apply vm_ok_withdrawn with (get s v); auto. apply I. auto. }
+    { apply vm_ok_withdrawn with (get s v); auto; apply I; auto. }
     cbn. rewrite C. reflexivity.
   - (* SetPolicy *)
     destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
-    destruct (Nat.ltb v _) eqn:V; [| discriminate E]. injection E as <- <-.
-    apply host_none in C. apply valid_ltb in V.
-    apply simulates_store; auto; try (apply I; auto).
-    { apply vm_ok_withdrawn with (get s v); auto. apply I. auto. }
-    cbn. rewrite C. reflexivity.
+    destruct (Nat.ltb v _) eqn:V; [| discriminate E]. apply host_none in C. apply valid_ltb in V.
+    destruct (mediated _ _ && negb (passthrough f)) eqn:M; injection E as <- <-.
+    + apply simulates_store; auto; try (apply I; auto).
+      { apply vm_ok_withdrawn with (get s v); auto; try apply I; auto. intros P. cbn [pol with_pol] in P.
+        rewrite P, andb_false_r in M. discriminate M. }
+      cbn. rewrite C, M. reflexivity.
+    + apply simulates_same; auto. intros u [= <-]. cbn. rewrite C, M. reflexivity.
   - (* Save *)
     destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
     destruct (Nat.ltb v _) eqn:V; [| discriminate E]. injection E as <- <-.
@@ -368,19 +369,19 @@ Proof.
     destruct (match cur s with None => true | Some _ => false end) eqn:C; [| discriminate E].
     destruct (Nat.ltb v _) eqn:V; [| discriminate E].
     apply host_none in C. apply valid_ltb in V.
-    destruct (snapshot_ok (geo (get s v)) r) eqn:K; injection E as <- <-.
+    destruct (mediated _ _ && snapshot_ok (geo (get s v)) r) eqn:K'; injection E as <- <-.
     + destruct (taken_facts s v v I V) as (I' & C' & O' & V' & _ & _ & G & D & P).
-      pose proof (snapshot_ok_wf _ _ K) as KW.
+      pose proof K' as K. apply andb_true_iff in K as (_ & K). pose proof (snapshot_ok_wf _ _ K) as KW.
       assert (S : simulates (taken s v) (store H (taken s v) v (withdrawn (with_latched (get (taken s v) v) p)) r) (Restore v r p) Silent).
       { apply simulates_store; auto; try congruence.
-        - apply vm_ok_withdrawn with (get (taken s v) v); auto. apply I'. auto.
+        - apply vm_ok_withdrawn with (get (taken s v) v); auto; apply I'; auto.
         - cbn. congruence.
-        - cbn [local_step l_geo l_runs localize]. rewrite C', C, G. cbn [is negb].
-          rewrite K.
+        - cbn [local_step l_geo l_pol l_runs localize]. rewrite C', C, G, P. cbn [is negb].
+          rewrite K'.
           rewrite taken_apic by auto. unfold to, localize. cbn [latched with_latched l_geo l_direct l_pol].
           cbn. rewrite orb_false_r, G. reflexivity. }
       destruct S as (S1 & S2 & S3). split; auto. split; [rewrite S2; apply length_taken |].
       intros w X. rewrite <- (localize_taken s v w) by auto. apply S3. apply (taken_facts s v w I X).
-    + apply simulates_same; auto. intros u [= <-]. cbn. rewrite C, K. reflexivity.
+    + apply simulates_same; auto. intros u [= <-]. cbn. rewrite C, K'. reflexivity.
 Qed.
 End Local.

@@ -34,9 +34,9 @@ Record machine := {
 
 Definition is (o : option nat) (v : nat) : bool := match o with Some w => Nat.eqb w v | None => false end.
 Definition nobody : vm :=
-  let g := {| version := 0; gp_count := 0; gp_width := 48; fx_count := 0; fx_width := 48; in_tx := false;
+  let g := {| version := 0; gp_count := 0; gp_width := 48; fx_map := 0; fx_width := 48; in_tx := false;
             p6 := false; caps := 0 |} in
-  {| geo := g; direct := false; pol := {| deny := false; masked := false; entries := []; fixed_bitmap := 0 |};
+  {| geo := g; direct := false; pol := {| passthrough := false; deny := false; masked := false; entries := []; fixed_bitmap := 0 |};
      saved := reset g; latched := false; approved := [] |}.
 Definition get (s : machine) (v : nat) : vm := nth v (vms s) nobody.
 Fixpoint put_nth (l : list vm) (i : nat) (x : vm) : list vm :=
@@ -56,11 +56,13 @@ Definition with_approved (m : vm) (t : list pair) :=
 Definition withdrawn (m : vm) : vm := with_approved m [].
 
 (** ** What a guest sees, wherever it is held: data registers of the loaded VM are the hardware's; GLOBAL_CTRL
-    is the hardware's only while the guest runs; control registers are always the guest's own copy. *)
+    is the hardware's only while the guest runs; control registers are the guest's own copy, but in passthrough. *)
 Definition view (s : machine) (v : nat) : regs :=
   let m := get s v in
+  let raw := passthrough (pol m) in
   if is (owner s) v then
-    {| sel := sel (saved m); fctrl := fctrl (saved m);
+    {| sel := if raw then firstn (gp_count (geo m)) (sel (hw s)) else sel (saved m);
+       fctrl := if raw then fctrl (hw s) else fctrl (saved m);
        gctrl := if is (cur s) v then gctrl (hw s) else gctrl (saved m);
        status := status (hw s);
        pmc := firstn (gp_count (geo m)) (pmc (hw s)); fxc := firstn (fx_count (geo m)) (fxc (hw s)) |}
@@ -169,6 +171,13 @@ Definition data_access (a : access) : bool :=
   | Rdpmc _ _ _ _ => true
   end.
 
+(** Control registers, and STATUS_SET with them: what the bitmap opens besides in passthrough. *)
+Definition control_access (a : access) : bool :=
+  match a with
+  | Rd m | Wr m _ => match decode H m with Some (Sel _ | FixedCtrl | GSet) => true | _ => false end
+  | Rdpmc _ _ _ _ => false
+  end.
+
 (** [None]: the operation does not occur in this state. *)
 Definition step (s : machine) (o : op) : option (machine * out) :=
   let exists_ v := Nat.ltb v (length (vms s)) in
@@ -190,15 +199,15 @@ Definition step (s : machine) (o : op) : option (machine * out) :=
         ({| cur := cur s; owner := owner s; vms := vms s; hw := h; apic := apic s || pmi |}, Silent)
   | Direct v a =>
       let '(h, r) := do_access H (hw s) a in
-      only (is (cur s) v && direct (get s v) && data_access a)
+      only (is (cur s) v && direct (get s v) && (data_access a || (passthrough (pol (get s v)) && control_access a)))
         ({| cur := cur s; owner := owner s; vms := vms s; hw := h; apic := apic s |}, Answer r)
   | Trap v a =>
       let '(r, ans) := do_access (geo (get s v)) (view s v) a in
-      only (host && exists_ v)
+      only (host && exists_ v && negb (passthrough (pol (get s v)) && control_access a))
         (match ans with Done => store s v (get s v) r | _ => s end, Answer ans)
   | Approved v a user =>
       match in_kernel s v a user with
-      | Some (t, ans) => only (host && is (owner s) v) (t, Answer ans)
+      | Some (t, ans) => only (host && is (owner s) v && negb (passthrough (pol (get s v)))) (t, Answer ans)
       | None => None
       end
   | Record v msr n =>
@@ -217,12 +226,19 @@ Definition step (s : machine) (o : op) : option (machine * out) :=
         ({| cur := cur t; owner := owner t; vms := put_nth (vms t) v (with_latched (get t v) false);
             hw := hw t; apic := apic t |}, Silent)
   | Reset v => only (host && exists_ v) (store s v (withdrawn (get s v)) (reset (geo (get s v))), Silent)
-  | SetPolicy v f => only (host && exists_ v) (store s v (withdrawn (with_pol (get s v) f)) (view s v), Silent)
-  | Save v => only (host && exists_ v) (s, Snapshot (shown (geo (get s v)) (view s v)) (pending s v))
+  | SetPolicy v f =>
+      only (host && exists_ v)
+        (if mediated (geo (get s v)) (pol (get s v)) && negb (passthrough f)
+         then (store s v (withdrawn (with_pol (get s v) f)) (view s v), Silent) else (s, Refused))
+  | Save v =>
+      only (host && exists_ v)
+        (s, if mediated (geo (get s v)) (pol (get s v))
+            then Snapshot (shown (geo (get s v)) (view s v)) (pending s v) else Refused)
   | Restore v r p =>
       let t := if is (owner s) v then take s else s in
       only (host && exists_ v)
-        (if snapshot_ok (geo (get s v)) r then (store t v (withdrawn (with_latched (get t v) p)) r, Silent) else (s, Refused))
+        (if mediated (geo (get s v)) (pol (get s v)) && snapshot_ok (geo (get s v)) r
+         then (store t v (withdrawn (with_latched (get t v) p)) r, Silent) else (s, Refused))
   end.
 
 Fixpoint run (s : machine) (os : list op) : option (machine * list out) :=
@@ -237,8 +253,12 @@ Fixpoint run (s : machine) (os : list op) : option (machine * list out) :=
 
 (** Two geometries with the same data registers. *)
 Definition same_data (g : geometry) : Prop :=
-  gp_count g = gp_count H /\ gp_width g = gp_width H /\ fx_count g = fx_count H /\ fx_width g = fx_width H
+  gp_count g = gp_count H /\ gp_width g = gp_width H /\ fx_map g = fx_map H /\ fx_width g = fx_width H
   /\ 2 <= version g /\ 2 <= version H /\ N.testbit (caps g) FW_WRITES = N.testbit (caps H) FW_WRITES.
+
+(** And with the same control registers, as passthrough wants it. *)
+Definition same_control (g : geometry) : Prop :=
+  same_data g /\ in_tx g = in_tx H /\ (4 <=? version g) = (4 <=? version H).
 
 (** ** Start: every VM reset, nothing loaded. A guest has at most the hardware's counters, of the hardware's
     width; direct access is granted only where its data registers are those of the hardware. *)
@@ -249,8 +269,9 @@ Definition boot (c : config) : vm :=
 Definition init (cs : list config) : machine :=
   {| cur := None; owner := None; vms := map boot cs; hw := off; apic := false |}.
 Definition config_ok (c : config) : Prop :=
-  (gp_count (c_geo c) <= gp_count H)%nat /\ (fx_count (c_geo c) <= fx_count H)%nat
+  (gp_count (c_geo c) <= gp_count H)%nat /\ fits (fx_map (c_geo c)) (fx_map H) = true
   /\ gp_width (c_geo c) = gp_width H /\ fx_width (c_geo c) = fx_width H
   /\ geometry_ok (c_geo c) = true
-  /\ (c_direct c = true -> same_data (c_geo c)).
+  /\ (c_direct c = true -> same_data (c_geo c))
+  /\ (passthrough (c_pol c) = true -> same_control (c_geo c)).
 End Machine.

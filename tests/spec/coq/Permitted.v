@@ -22,8 +22,8 @@ Proof.
       apply nth_error_nth. rewrite nth_error_map, N. reflexivity.
     - apply nth_error_None in N. lia. }
   rewrite Forall_forall in F. constructor; try (cbn; auto; congruence).
-  - intros v V. destruct (E v V) as (c & I & ->). destruct (F c I) as (A & B & C & D & _ & G).
-    do 4 (split; [assumption |]). split; [exact G | constructor].
+  - intros v V. destruct (E v V) as (c & I & ->). destruct (F c I) as (A & B & C & D & _ & G & P).
+    do 5 (split; [assumption |]). split; [constructor | exact P].
   - intros v V. unfold view. cbn [owner init is]. destruct (E v V) as (c & _ & ->). apply reset_wf.
 Qed.
 Lemma inv_run os : forall s t xs, inv H s -> run H s os = Some (t, xs) -> inv H t /\ length (vms t) = length (vms s).
@@ -49,7 +49,7 @@ Qed.
 Theorem counters_of_the_guest cs s v : reached cs s -> cur s = Some v ->
   owner s = Some v
   /\ (forall i, gp_enabled (hw s) i = true -> (i < gp_count (geo (get s v)))%nat /\ gp_enabled (view s v) i = true)
-  /\ (forall i, fx_enabled (hw s) i = true -> (i < fx_count (geo (get s v)))%nat /\ fx_enabled (view s v) i = true).
+  /\ (forall i, fx_enabled (hw s) i = true -> has_fixed (geo (get s v)) i = true /\ fx_enabled (view s v) i = true).
 Proof.
   intros R C. apply inv_reached in R. split; [apply (inv_cur _ _ R); auto |].
   destruct (hw_running H s v R C) as (V & ->). destruct (inv_regs _ _ R v V).
@@ -59,7 +59,11 @@ Proof.
       destruct (permitted _ _); auto. rewrite N.clearbit_eq in E. discriminate E.
     + rewrite rd_overflow in E by (rewrite map_length; auto). rewrite N.bits_0 in E. discriminate E.
   - destruct (Nat.lt_ge_cases i (fx_count (geo (get s v)))) as [L | L].
-    + split; auto. rewrite G. cbn [andb]. rewrite negb_true_iff, N.eqb_neq in *. intros Z. apply E.
+    + split.
+      { apply (fx_enabled_has _ (effective (geo (get s v)) (pol (get s v)) (view s v))).
+        - apply hw_fctrl_fits. auto.
+        - unfold fx_enabled. simpl. rewrite G, E. reflexivity. }
+      rewrite G. cbn [andb]. rewrite negb_true_iff, N.eqb_neq in *. intros Z. apply E.
       apply N.bits_inj. intro j. rewrite N.bits_0, N.land_spec, field_spec, hw_fctrl_spec.
       assert (B : N.testbit (N.land (field (fctrl (view s v)) i) 3) j = false) by (rewrite Z; apply N.bits_0).
       rewrite N.land_spec, field_spec in B.
@@ -118,15 +122,15 @@ Qed.
 Theorem approved_is_decided cs s v n x h : reached cs s -> valid s v -> In (n, x, h) (approved (get s v)) ->
   decide (geo (get s v)) (pol (get s v)) n x = Some h.
 Proof.
-  intros R V I. apply inv_reached in R. destruct (inv_vm _ _ R v V) as (_ & _ & _ & _ & _ & P).
+  intros R V I. apply inv_reached in R. destruct (inv_vm _ _ R v V) as (_ & _ & _ & _ & _ & P & _).
   unfold pairs_ok in P. rewrite Forall_forall in P. exact (P _ I).
 Qed.
 (** After a change of policy no write is the kernel's to do, until the policy domain has decided about it anew. *)
-Theorem withdrawn_pair_traps s v f n a user t x : step H s (SetPolicy v f) = Some (t, x) ->
+Theorem withdrawn_pair_traps s v f n a user t : step H s (SetPolicy v f) = Some (t, Silent) ->
   step H t (Approved v (Wr n a) user) = None.
 Proof.
   cbn [step]. intros E. destruct (cur s); [discriminate E |]. destruct (Nat.ltb v (length (vms s))) eqn:V; [| discriminate E].
-  injection E as <- _. apply Nat.ltb_lt in V. cbn [in_kernel]. rewrite get_store_same by exact V. reflexivity.
+  destruct (mediated _ _ && _) in E; [| discriminate E]. injection E as <-. apply Nat.ltb_lt in V. cbn [in_kernel]. rewrite get_store_same by exact V. reflexivity.
 Qed.
 
 End Permitted.
@@ -135,8 +139,8 @@ End Permitted.
     policy denies. *)
 Section Stale.
 Let small : geometry :=
-  {| version := 4; gp_count := 1; gp_width := 48; fx_count := 0; fx_width := 48; in_tx := false; p6 := true; caps := 0 |}.
-Let allow (es : list N) : filter := {| deny := false; masked := false; entries := es; fixed_bitmap := 0 |}.
+  {| version := 4; gp_count := 1; gp_width := 48; fx_map := 0; fx_width := 48; in_tx := false; p6 := true; caps := 0 |}.
+Let allow (es : list N) : filter := {| passthrough := false; deny := false; masked := false; entries := es; fixed_bitmap := 0 |}.
 Let guest : config := {| c_geo := small; c_direct := false; c_pol := allow [0x00C0] |}.
 Let counts : N := 0x4300C0.
 Let before : list op := [Trap 0 (Wr 0x186 counts); Record 0 0x186 0; Trap 0 (Wr 0x186 0); Enter 0; Exit 0].

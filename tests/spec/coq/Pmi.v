@@ -31,7 +31,8 @@ Lemma local_pmi l o l' x : local_step l o = Some (l', x) -> is_restore o = false
 Proof.
   intros E N. destruct o as [v | v | v gps fxs | v a | v a | v n i | v a user | v user branch | | v | v | v f | v | v r p]; cbn [local_step raises is_restore] in *; try discriminate N.
   1, 2, 6, 9, 11, 12, 13: repeat match type of E with (if ?b then _ else _) = _ => destruct b; [| discriminate E]
-                                            | Some _ = _ => fail end; injection E as <- _; reflexivity.
+                                            | Some _ = _ => fail end;
+    try destruct (mediated _ _ && negb _) in E; injection E as <- _; reflexivity.
   - destruct (counted _ _ _ _ _) as (r, q). destruct (l_runs l); [| discriminate E]. injection E as <- _.
     simpl. destruct q, (l_pending l); reflexivity.
   - destruct (do_access _ _ _) as (r, q). destruct (l_runs l && l_direct l); [| discriminate E]. injection E as <- _. reflexivity.

@@ -6,6 +6,7 @@ Open Scope N_scope.
 
 (** ** The filter: the semantics of KVM_SET_PMU_EVENT_FILTER on Intel *)
 Record filter := {
+  passthrough : bool; (** mode passthrough, for benchmarks: no policy, and control registers are the guest's own *)
   deny : bool;        (** the listed events are denied (else: only they are allowed) *)
   masked : bool;      (** entries are masked entries *)
   entries : list N;
@@ -29,9 +30,12 @@ Definition listed (f : filter) (k : N) : bool :=
 (** Off-core responses mean something only with MSRs that no guest has: denied whatever the filter says. *)
 Definition offcore : list N := [0x01B7; 0x01BB; 0x012A; 0x012B].
 Definition permitted (f : filter) (x : N) : bool :=
-  negb (existsb (N.eqb (key x)) offcore) && xorb (deny f) (listed f (key x)).
+  passthrough f || (negb (existsb (N.eqb (key x)) offcore) && xorb (deny f) (listed f (key x))).
 Definition fixed_permitted (f : filter) (i : nat) : bool :=
-  xorb (deny f) (N.testbit (fixed_bitmap f) (N.of_nat i)).
+  passthrough f || xorb (deny f) (N.testbit (fixed_bitmap f) (N.of_nat i)).
+
+(** A VM that has counters and a policy: its filter can be replaced, and snapshots of it taken and restored. *)
+Definition mediated (g : geometry) (f : filter) : bool := negb (version g =? 0) && negb (passthrough f).
 
 (** ** Hardware values: the guest's, with the enable of what is not permitted cleared *)
 Definition hw_sel (f : filter) (x : N) : N := if permitted f x then x else N.clearbit x EN.

@@ -14,7 +14,7 @@ Record wf (g : geometry) (r : regs) : Prop := {
   wf_status : fits (status r) (counter_bits g) = true;
   wf_v1 : (2 <=? version g) || (gctrl r =? gp_bits g) = true;
   wf_pmc : forallb (fun x => fits x (ones (gp_width g))) (pmc r) = true;
-  wf_fxc : forallb (fun x => fits x (ones (fx_width g))) (fxc r) = true
+  wf_fxc : all_i (fun i x => fits x (fx_mask g i)) 0 (fxc r) = true
 }.
 Lemma regs_ok_wf g r : regs_ok g r = true <-> wf g r.
 Proof.
@@ -32,6 +32,7 @@ Proof.
   - apply all_i_spec. intros i _. rewrite rd_repeat0. apply fits_0.
   - apply fits_lor_l, fits_self.
   - rewrite N.eqb_refl. apply orb_true_r.
+  - apply all_i_spec. intros i _. rewrite rd_repeat0. apply fits_0.
 Qed.
 
 (** ** Accesses *)
@@ -41,9 +42,19 @@ Proof.
   destruct (index m 0x186 (gp_count g)); [discriminate E |].
   destruct (index m 0xC1 (gp_count g)); [discriminate E |].
   destruct (index m 0x4C1 (gp_count g)); [destruct (N.testbit _ _); discriminate E |].
-  destruct (index m 0x309 (fx_count g)); [discriminate E |].
+  destruct (index m 0x309 (fx_count g)); [destruct (has_fixed _ _); discriminate E |].
   destruct (_ && _); [discriminate E |]. destruct (_ && _ && _); [discriminate E |].
   destruct (N.ltb_spec (version g) 2); [discriminate E |]. apply N.leb_le. auto.
+Qed.
+Lemma decode_fixed g m i : decode g m = Some (Fixed i) -> has_fixed g i = true.
+Proof.
+  unfold decode. intros E.
+  destruct (index m 0x186 (gp_count g)); [discriminate E |].
+  destruct (index m 0xC1 (gp_count g)); [discriminate E |].
+  destruct (index m 0x4C1 (gp_count g)); [destruct (N.testbit _ _); discriminate E |].
+  destruct (index m 0x309 (fx_count g)) as [k |].
+  - destruct (has_fixed g k) eqn:F; [| discriminate E]. injection E as <-. exact F.
+  - repeat match type of E with (if ?b then _ else _) = _ => destruct b end; discriminate E.
 Qed.
 Lemma write_wf g r m k x r' : wf g r -> decode g m = Some k -> write g r k x = Some r' -> wf g r'.
 Proof.
@@ -53,6 +64,7 @@ Proof.
     injection E as <-; try assumption; destruct W; constructor; simpl; rewrite ?upd_length;
     auto using upd_forallb, fits_land, fits_lor, fits_ldiff.
   - apply upd_all_i; auto.
+  - apply upd_all_i; auto. unfold fx_mask. rewrite (decode_fixed g m i K). apply fits_land.
   - rewrite (decode_version g m K). reflexivity.
 Qed.
 Lemma access_wf g r a : wf g r -> wf g (fst (do_access g r a)).
@@ -91,41 +103,77 @@ Proof.
   rewrite IHcs by auto. destruct (en i); rewrite ?fits_land, ?A1; auto.
 Qed.
 Lemma wraps_spec en w b : forall cs i ns j,
-  N.testbit (wraps en w b i cs ns) j = true -> b + N.of_nat i <= j < b + N.of_nat (i + length cs).
+  N.testbit (wraps en w b i cs ns) j = true -> exists k, en k = true /\ j = b + N.of_nat k.
 Proof.
   induction cs; simpl; intros i ns j; [rewrite N.bits_0; discriminate |].
-  rewrite N.lor_spec, bit_spec, orb_true_iff, andb_true_iff, N.eqb_eq. intros [(_ & <-) | A]; [lia |].
-  apply IHcs in A. lia.
+  rewrite N.lor_spec, bit_spec, orb_true_iff, andb_true_iff, N.eqb_eq.
+  intros [(E & <-) | A]; [| eauto]. exists i. apply andb_true_iff in E as (E & _). auto.
 Qed.
 Lemma gp_bits_spec g j : N.testbit (gp_bits g) j = (j <? N.of_nat (gp_count g)).
 Proof.
   unfold gp_bits, ones. destruct (N.ltb_spec j (N.of_nat (gp_count g)));
   [apply N.ones_spec_low | apply N.ones_spec_high]; auto.
 Qed.
-Lemma fx_bits_spec n j :
-  N.testbit (N.shiftl (ones n) 32) j = (32 <=? j) && (j <? 32 + n).
+Lemma fx_bits_spec b j : N.testbit (N.shiftl b 32) j = (32 <=? j) && N.testbit b (j - 32).
 Proof.
-  unfold ones. destruct (N.leb_spec 32 j).
-  - rewrite N.shiftl_spec_high' by auto. cbn [andb]. destruct (N.ltb_spec j (32 + n));
-    [apply N.ones_spec_low | apply N.ones_spec_high]; lia.
-  - rewrite N.shiftl_spec_low by auto. reflexivity.
+  destruct (N.leb_spec 32 j); [apply N.shiftl_spec_high'; auto | apply N.shiftl_spec_low; auto].
 Qed.
 Lemma counter_bits_spec g j :
   N.testbit (counter_bits g) j
-  = (j <? N.of_nat (gp_count g)) || ((32 <=? j) && (j <? 32 + N.of_nat (fx_count g))).
+  = (j <? N.of_nat (gp_count g)) || ((32 <=? j) && N.testbit (fx_map g) (j - 32)).
 Proof. unfold counter_bits. rewrite N.lor_spec, gp_bits_spec, fx_bits_spec. reflexivity. Qed.
-Lemma wraps_fits g en1 w1 cs1 ns1 en2 w2 cs2 ns2 :
-  length cs1 = gp_count g -> length cs2 = fx_count g ->
-  fits (N.lor (wraps en1 w1 0 0 cs1 ns1) (wraps en2 w2 32 0 cs2 ns2)) (counter_bits g) = true.
+(** What is counted stays within the geometry: a counter that counts has its bit in GLOBAL_CTRL, and its field. *)
+Lemma wraps_fits r m ns1 ns2 w1 w2 : fits (gctrl r) m = true ->
+  fits (N.lor (wraps (gp_enabled r) w1 0 0 (pmc r) ns1) (wraps (fx_enabled r) w2 32 0 (fxc r) ns2)) m = true.
 Proof.
-  intros L1 L2. apply fits_spec. intros j. rewrite N.lor_spec, orb_true_iff, counter_bits_spec.
-  intros [A | A]; apply wraps_spec in A; apply orb_true_iff; [left | right];
-    rewrite ?andb_true_iff, ?N.leb_le, ?N.ltb_lt; lia.
+  rewrite !fits_spec. intros F j. rewrite N.lor_spec, orb_true_iff.
+  intros [A | A]; apply wraps_spec in A as (k & E & ->); unfold gp_enabled, fx_enabled in E;
+    apply andb_true_iff in E as (E & _); apply F; auto.
+Qed.
+Lemma fctrl_mask_spec b n : forall j, N.testbit (fctrl_mask_n b n) j = true -> N.testbit b (j / 4) = true.
+Proof.
+  induction n as [| n IH]; cbn [fctrl_mask_n]; intros j; [rewrite N.bits_0; discriminate |].
+  rewrite N.lor_spec, orb_true_iff. intros [A | A]; [auto |].
+  destruct (N.testbit b (N.of_nat n)) eqn:B; [| rewrite N.bits_0 in A; discriminate A].
+  destruct (N.lt_ge_cases j (4 * N.of_nat n)) as [L | L]; [rewrite N.shiftl_spec_low in A by auto; discriminate A |].
+  rewrite N.shiftl_spec_high' in A by auto.
+  assert (S : j - 4 * N.of_nat n < 4).
+  { apply N.nle_gt. intros G. rewrite (N.bits_above_log2 0xB) in A; [discriminate A |].
+    apply N.lt_le_trans with 4; [reflexivity | exact G]. }
+  replace (j / 4) with (N.of_nat n); auto. apply (N.div_unique j 4 _ (j - 4 * N.of_nat n)); lia.
+Qed.
+Lemma fctrl_mask_lt b n : forall j, N.testbit (fctrl_mask_n b n) j = true -> j < 4 * N.of_nat n.
+Proof.
+  induction n as [| n IH]; cbn [fctrl_mask_n]; intros j; [rewrite N.bits_0; discriminate |].
+  rewrite N.lor_spec, orb_true_iff. intros [A | A]; [apply IH in A; lia |].
+  destruct (N.testbit b (N.of_nat n)); [| rewrite N.bits_0 in A; discriminate A].
+  destruct (N.lt_ge_cases j (4 * N.of_nat n)) as [L | L]; [lia |].
+  rewrite N.shiftl_spec_high' in A by auto. apply N.nle_gt. intros G.
+  rewrite (N.bits_above_log2 0xB) in A; [discriminate A |]. apply N.lt_le_trans with 4; [reflexivity | lia].
+Qed.
+Lemma fx_enabled_has g r i : fits (fctrl r) (fctrl_mask g) = true -> fx_enabled r i = true -> has_fixed g i = true.
+Proof.
+  intros F E. apply andb_true_iff in E as (_ & E). apply negb_true_iff, N.eqb_neq in E.
+  destruct (has_fixed g i) eqn:X; auto. exfalso. apply E. apply N.bits_inj. intro j.
+  rewrite N.land_spec, field_spec, N.bits_0.
+  destruct (N.testbit (fctrl r) (j + 4 * N.of_nat i)) eqn:B; auto.
+  destruct (N.ltb_spec j 4) as [L | L]; [| rewrite andb_false_r; auto].
+  rewrite fits_spec in F. apply F, fctrl_mask_spec in B.
+  replace ((j + 4 * N.of_nat i) / 4) with (N.of_nat i) in B by (apply (N.div_unique _ 4 _ j); lia).
+  unfold has_fixed in X. congruence.
+Qed.
+Lemma add_all_i en w (mask : nat -> N) : (forall i, en i = true -> mask i = ones w) -> forall cs i ns,
+  all_i (fun i x => fits x (mask i)) i cs = true -> all_i (fun i x => fits x (mask i)) i (add en w i cs ns) = true.
+Proof.
+  intros M. induction cs; simpl; intros i ns A; auto. apply andb_true_iff in A as (A1 & A2).
+  rewrite IHcs by auto. destruct (en i) eqn:E; rewrite ?A1; auto. rewrite M, fits_land by auto. reflexivity.
 Qed.
 Lemma counted_wf g f r gps fxs : wf g r -> wf g (fst (counted g f r gps fxs)).
 Proof.
   intros []. constructor; simpl; rewrite ?add_length; auto using add_forallb.
-  apply fits_lor; auto using wraps_fits.
+  - apply fits_lor; auto. apply (wraps_fits (effective g f r)). auto.
+  - apply add_all_i; auto. intros i E. unfold fx_mask. rewrite (fx_enabled_has g _ i) with (2 := E); auto.
+    apply hw_fctrl_fits. auto.
 Qed.
 
 (** ** Loading commutes with counting and with data accesses *)
@@ -189,18 +237,21 @@ Proof.
     unfold pad. rewrite !wraps_int_pad by auto. reflexivity.
 Qed.
 
+Lemma same_fixed g : fx_map g = fx_map H -> fx_count g = fx_count H /\ has_fixed g = has_fixed H.
+Proof. intros E. unfold fx_count, has_fixed. rewrite E. auto. Qed.
 (** Where the data registers are the same, the hardware answers a data access as the policy domain would. *)
 Lemma spread_id g f r : same_data H g -> wf g r -> spread H (effective g f r) = effective g f r.
 Proof.
-  intros (GC & _ & FC & _) []. unfold spread, effective. simpl. rewrite <- GC, <- FC.
+  intros (GC & _ & FC & _) []. apply same_fixed in FC as (FC & _). unfold spread, effective. simpl. rewrite <- GC, <- FC.
   rewrite <- wf_sel_len0 at 1. rewrite <- (map_length (hw_sel f)), pad_id.
   rewrite <- wf_pmc_len0, pad_id. rewrite <- wf_fxc_len0 at 2. rewrite pad_id. reflexivity.
 Qed.
 Definition data_reg (k : reg) : bool :=
-  match k with Legacy _ | Full _ | Fixed _ | GStatus | GCtrl | GReset => true | _ => false end.
+  match k with Legacy _ | Full _ | Fixed _ | GStatus | GCtrl | GReset | Sel _ | FixedCtrl => true | _ => false end.
 Lemma decode_same g m k : same_data H g -> decode H m = Some k -> data_reg k = true -> decode g m = Some k.
 Proof.
-  intros (GC & _ & FC & _ & VG & VH & FW) E D. unfold decode in *. rewrite GC, FC, FW.
+  intros (GC & _ & FC & _ & VG & VH & FW) E D. apply same_fixed in FC as (FC & FX).
+  unfold decode in *. rewrite GC, FC, FX, FW.
   replace (version H <? 2) with false in E by (symmetry; apply N.ltb_ge; auto).
   replace (version g <? 2) with false by (symmetry; apply N.ltb_ge; auto).
   replace (version H =? 0) with false in E by (symmetry; apply N.eqb_neq; lia).
@@ -222,7 +273,38 @@ Proof.
     destruct (fits x (ones 64)); auto. unfold write, status_mask. rewrite CB, <- GW, <- FW.
     destruct k; try discriminate K; simpl;
     repeat match goal with |- context [if ?b then _ else _] => destruct b end; auto.
-  - intros _. unfold rdpmc. rewrite GC, FC. reflexivity.
+  - intros _. apply same_fixed in FC as (FC & FX). unfold rdpmc. rewrite GC, FC, FX. reflexivity.
+Qed.
+(** In passthrough all of it is the guest's. *)
+Lemma effective_raw g f r : passthrough f = true -> wf g r -> effective g f r = r.
+Proof.
+  intros P []. unfold effective. destruct r as [s c gc st pm fx]; cbn in *. f_equal.
+  - rewrite <- map_id. apply map_ext. intros x. unfold hw_sel, permitted. rewrite P. reflexivity.
+  - apply N.bits_inj. intro j. rewrite hw_fctrl_spec. unfold fixed_permitted. rewrite P, andb_true_r.
+    destruct (N.testbit c j) eqn:B; auto. cbn [andb]. apply N.ltb_lt.
+    rewrite fits_spec in wf_fctrl0. apply wf_fctrl0 in B. apply fctrl_mask_lt in B. exact B.
+Qed.
+Lemma access_control g r a : same_control H g -> control_access H a = true -> do_access H r a = do_access g r a.
+Proof.
+  intros (S & T & V4) A. pose proof S as (GC & _ & FC & _ & VG & VH & _).
+  assert (CB : counter_bits H = counter_bits g) by (unfold counter_bits, gp_bits; rewrite GC, FC; reflexivity).
+  assert (FM : fctrl_mask H = fctrl_mask g) by (unfold fctrl_mask, fx_count; rewrite FC; reflexivity).
+  assert (SM : sel_mask H = sel_mask g) by (unfold sel_mask; rewrite T; reflexivity).
+  assert (D : forall m k, decode H m = Some k -> match k with Sel _ | FixedCtrl | GSet => true | _ => false end = true ->
+    decode g m = Some k).
+  { intros m k K E. destruct k; try discriminate E; [apply decode_same; auto .. |].
+    apply same_fixed in FC as (FN & FX). unfold decode in *. rewrite GC, FN, FX.
+    destruct S as (_ & _ & _ & _ & _ & _ & FW). rewrite FW.
+    replace (version H <? 2) with false in K by (symmetry; apply N.ltb_ge; auto).
+    replace (version g <? 2) with false by (symmetry; apply N.ltb_ge; auto).
+    replace (version H =? 0) with false in K by (symmetry; apply N.eqb_neq; lia).
+    replace (version g =? 0) with false by (symmetry; apply N.eqb_neq; lia).
+    replace (version g <? 4) with (version H <? 4) by (rewrite !N.ltb_antisym, V4; reflexivity).
+    cbn [negb orb andb] in *. rewrite andb_true_r in *.
+    repeat match type of K with match ?b with _ => _ end = _ => destruct b; auto; try discriminate K end. }
+  destruct a as [m | m x |]; [| | discriminate A]; simpl in *;
+    destruct (decode H m) as [k |] eqn:K; try discriminate A; rewrite (D m k K) by (destruct k; auto);
+    destruct k; try discriminate A; cbn [read write]; unfold status_mask; rewrite ?SM, ?FM, ?CB; reflexivity.
 Qed.
 Lemma access_controls g r a : same_data H g -> data_access H a = true ->
   sel (fst (do_access g r a)) = sel r /\ fctrl (fst (do_access g r a)) = fctrl r.

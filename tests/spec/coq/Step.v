@@ -94,12 +94,12 @@ Qed.
     of the hardware's register, its value. *)
 Definition geometries : list geometry :=
   let g v n w x f t c :=
-    {| version := v; gp_count := n; gp_width := w; fx_count := x; fx_width := f; in_tx := t; p6 := true; caps := c |} in
-  [g 5 8%nat 48 4%nat 48 false 0x2000; g 4 4%nat 40 3%nat 32 true 0; g 2 2%nat 64 1%nat 48 false 0x2000;
-   g 1 2%nat 32 0%nat 48 true 0x2000].
+    {| version := v; gp_count := n; gp_width := w; fx_map := x; fx_width := f; in_tx := t; p6 := true; caps := c |} in
+  [g 5 8%nat 48 15 48 false 0x2000; g 4 4%nat 40 7 32 true 0; g 2 2%nat 64 1 48 false 0x2000;
+   g 1 2%nat 32 0 48 true 0x2000; g 5 2%nat 48 13 48 false 0x2000].   (** the last without fixed-function counter 1 *)
 Open Scope string_scope.
 Definition print_geometry (g : geometry) : string :=
-  String.concat " " (map dec [version g; N.of_nat (gp_count g); gp_width g; N.of_nat (fx_count g); fx_width g;
+  String.concat " " (map dec [version g; N.of_nat (gp_count g); gp_width g; fx_map g; fx_width g;
                               N.b2n (in_tx g); N.b2n (N.testbit (caps g) FW_WRITES)]).
 Definition steps (g : geometry) : list (string * (string * (string * (string * string)))) :=
   flat_map (fun n => let m := N.of_nat n in

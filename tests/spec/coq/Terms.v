@@ -99,10 +99,10 @@ Proof. intros E. change (ev r legacy_term) with (N.land (ev r legacy_low_term) (
 
 (** ** Masks of valid values *)
 (** Bits that a selector must not have: v0 the counter, v1 whether there is TSX. *)
-Definition geometry_of (tsx : bool) (gp fx : nat) : geometry :=
-  {| version := 5; gp_count := gp; gp_width := 48; fx_count := fx; fx_width := 48; in_tx := tsx; p6 := true;
+Definition geometry_of (tsx : bool) (gp : nat) (fx : N) : geometry :=
+  {| version := 5; gp_count := gp; gp_width := 48; fx_map := fx; fx_width := 48; in_tx := tsx; p6 := true;
      caps := 0 |}.
-Definition reserved (tsx : bool) (i : nat) : N := not64 (sel_mask (geometry_of tsx 8 4) i).
+Definition reserved (tsx : bool) (i : nat) : N := not64 (sel_mask (geometry_of tsx 8 15) i).
 Definition reserved_term : bv :=
   Ite (Eq (Var 1) (Lit 0)) (Lit (reserved false 0))
       (Ite (Eq (Var 0) (Lit 2)) (Lit (reserved true 2)) (Lit (reserved true 0))).
@@ -120,14 +120,15 @@ Proof.
   rewrite E, land_not64 by auto. reflexivity.
 Qed.
 
-(** FIXED_CTR_CTRL: v0 has a bit for each of the counters. *)
+(** FIXED_CTR_CTRL: v0 is the map of the counters. *)
 Definition fctrl_mask_term : bv :=
   fold_right (fun i e => Or (Ite (Test (Var 0) (Lit i)) (Lit (N.shiftl 0xB (4 * i))) (Lit 0)) e) (Lit 0) [0; 1; 2; 3].
-Theorem fctrl_mask_term_ok r n : (n <= 4)%nat -> r 0%nat = N.ones (N.of_nat n) ->
-  ev r fctrl_mask_term = fctrl_mask_n n.
+Theorem fctrl_mask_term_ok r g : fx_map g <= 15 -> r 0%nat = fx_map g -> ev r fctrl_mask_term = fctrl_mask g.
 Proof.
-  intros L E. cbn [ev evc fctrl_mask_term fold_right]. rewrite E.
-  do 5 (destruct n as [| n]; [reflexivity |]). lia.
+  intros L E. unfold fctrl_mask, fx_count. cbn [ev evc fctrl_mask_term fold_right]. rewrite E.
+  assert (A : In (fx_map g) (map N.of_nat (seq 0 16))).
+  { rewrite <- (N2Nat.id (fx_map g)). apply in_map, in_seq. lia. }
+  cbn in A. repeat (destruct A as [<- | A]; [reflexivity |]). destruct A.
 Qed.
 
 (** GLOBAL_CTRL: v0 general-purpose counters, v1 has a bit for each fixed counter; and STATUS_RESET, of it v0. *)
@@ -135,9 +136,8 @@ Definition counter_bits_domain : cond := Le (Var 0) (Lit 32).
 Definition counter_bits_term : bv :=
   Or (fold_right (fun k e => Ite (Eq (Var 0) (Lit k)) (Lit (N.ones k)) e) (Lit 0) (map N.of_nat (seq 0 33)))
      (Shl (Var 1) 32).
-Theorem counter_bits_term_ok r g : (gp_count g <= 32)%nat -> (fx_count g <= 16)%nat ->
-  r 0%nat = N.of_nat (gp_count g) -> r 1%nat = N.ones (N.of_nat (fx_count g)) ->
-  ev r counter_bits_term = counter_bits g.
+Theorem counter_bits_term_ok r g : (gp_count g <= 32)%nat -> fits (fx_map g) (ones 32) = true ->
+  r 0%nat = N.of_nat (gp_count g) -> r 1%nat = fx_map g -> ev r counter_bits_term = counter_bits g.
 Proof.
   intros LG LF G F. unfold counter_bits_term. cbn [ev]. rewrite F. unfold counter_bits. f_equal.
   - unfold gp_bits, ones. remember (gp_count g) as n eqn:N. clear N.
@@ -146,11 +146,10 @@ Proof.
     { induction l as [| k l IH]; [intros [] |]. cbn [fold_right ev evc].
       intros [-> | I]; [rewrite N.eqb_refl; auto |]. destruct (N.eqb_spec (r 0%nat) k) as [-> | D]; auto. }
     rewrite A, G; auto. rewrite G. apply in_map. apply in_seq. lia.
-  - apply N.bits_inj. intro j. rewrite N.land_spec, fx_bits_spec. fold (ones (N.of_nat (fx_count g))).
-    rewrite fx_bits_spec.
+  - apply N.bits_inj. intro j. rewrite N.land_spec, fx_bits_spec. rewrite fits_spec in LF. specialize (LF (j - 32)).
     destruct (N.ltb_spec j 64); [rewrite N.ones_spec_low, andb_true_r by auto; auto |].
-    rewrite N.ones_spec_high, andb_false_r by auto.
-    destruct (N.ltb_spec j (32 + N.of_nat (fx_count g))); [lia |]. rewrite andb_false_r. reflexivity.
+    rewrite N.ones_spec_high, andb_false_r by auto. destruct (N.testbit (fx_map g) (j - 32)); [| rewrite andb_false_r; auto].
+    specialize (LF eq_refl). unfold ones in LF. rewrite N.ones_spec_high in LF by lia. discriminate LF.
 Qed.
 Definition status_mask_term : bv := Or (Var 0) (Lit (N.shiftl 1 63)).
 Theorem status_mask_term_ok r g : r 0%nat = counter_bits g -> ev r status_mask_term = status_mask g.
@@ -186,6 +185,6 @@ Eval vm_compute in
    ("legacy_counter_value", ("true", print legacy_term));
    ("selector_reserved", (print_cond (Le (Var 1) (Lit 1)), print reserved_term));
    ("fixed_control_allowed", (print_cond (Le (Var 0) (Lit 15)), print fctrl_mask_term));
-   ("counter_bits", ("(and " ++ print_cond counter_bits_domain ++ " " ++ print_cond (Le (Var 1) (Lit 0xFFFF)) ++ ")",
+   ("counter_bits", ("(and " ++ print_cond counter_bits_domain ++ " " ++ print_cond (Le (Var 1) (Lit (ones 32))) ++ ")",
                      print counter_bits_term));
    ("status_allowed", ("true", print status_mask_term))].

@@ -11,11 +11,11 @@ Variable H : geometry.
 Theorem refused_changes_nothing s o t x : step H s o = Some (t, x) -> x = Answer GP \/ x = Refused -> t = s.
 Proof.
   intros E X. destruct o as [v | v | v gps fxs | v a | v a | v n i | v a user | v user branch | | v | v | v f | v | v r p]; cbn [step] in E.
-  1, 2, 9, 10, 11, 12, 13: repeat match type of E with (if ?b then _ else _) = _ => destruct b; [| discriminate E]
+  1, 2, 9, 10, 11: repeat match type of E with (if ?b then _ else _) = _ => destruct b; [| discriminate E]
                                             | Some _ = _ => fail end; injection E as <- <-; destruct X; discriminate.
   - destruct (count _ _ _ _). destruct (is (cur s) v); [| discriminate E]. injection E as <- <-. destruct X; discriminate.
   - pose proof (access_done H (hw s) a) as K. destruct (do_access H (hw s) a) as (h, y).
-    destruct (is (cur s) v && direct (get s v) && data_access H a); [| discriminate E]. injection E as <- <-.
+    destruct (is (cur s) v && direct (get s v) && _); [| discriminate E]. injection E as <- <-.
     destruct X as [[= ->] | X]; [| discriminate X]. cbn in K. rewrite K by discriminate. destruct s; reflexivity.
   - destruct (do_access _ _ _) as (r, y). destruct ((_ : bool) && _); [| discriminate E].
     injection E as <- <-. destruct X as [[= ->] | X]; [reflexivity | discriminate X].
@@ -27,24 +27,30 @@ Proof.
     destruct a; [destruct (control_value _ _ _); [destruct (hit _ _ _) |] | destruct (hit _ _ _) |]; discriminate K.
   - destruct (complete _ _ _ _ _). destruct ((_ : bool) && _); [| discriminate E]. injection E as <- <-. destruct X; discriminate.
   - destruct ((_ : bool) && _); [| discriminate E].
-    destruct (snapshot_ok _ _); injection E as <- <-; [destruct X; discriminate | reflexivity].
+    destruct (mediated _ _ && negb _); injection E as <- <-; [destruct X; discriminate | reflexivity].
+  - destruct ((_ : bool) && _); [| discriminate E]. injection E as <- _. reflexivity.
+  - destruct ((_ : bool) && _); [| discriminate E].
+    destruct (mediated _ _ && snapshot_ok _ _); injection E as <- <-; [destruct X; discriminate | reflexivity].
 Qed.
 
 (** ** Save, then restore *)
 Lemma shown_wf g r : wf g r -> wf g (shown g r).
 Proof. unfold shown. destruct (2 <=? version g); auto. intros []. constructor; simpl; auto using fits_0. Qed.
-(** A snapshot restored into any VM of the same geometry, of this machine or another, is accepted, and its
-    guest then sees what the saved guest saw. *)
+(** A snapshot restored into any VM of the same geometry and not in passthrough, of this machine or another, is accepted,
+    and its guest then sees what the saved guest saw. *)
 Theorem save_restore cs1 cs2 s s' v r p t w :
   reached H cs1 s -> step H s (Save v) = Some (s', Snapshot r p) ->
-  reached H cs2 t -> valid t w -> cur t = None -> geo (get t w) = geo (get s v) ->
+  reached H cs2 t -> valid t w -> cur t = None -> geo (get t w) = geo (get s v) -> passthrough (pol (get t w)) = false ->
   s' = s /\ exists t', step H t (Restore w r p) = Some (t', Silent)
             /\ shown (geo (get s v)) (view t' w) = shown (geo (get s v)) (view s v)
             /\ pending t' w = pending s v.
 Proof.
-  intros R1 E R2 V C G. apply inv_reached in R1, R2. cbn [step] in E.
+  intros R1 E R2 V C G NP. apply inv_reached in R1, R2. cbn [step] in E.
   destruct (match cur s with None => true | Some _ => false end); [| discriminate E].
-  destruct (Nat.ltb v (length (vms s))) eqn:V1; [| discriminate E]. injection E as <- <- <-.
+  destruct (Nat.ltb v (length (vms s))) eqn:V1; [| discriminate E].
+  destruct (mediated _ _) eqn:M in E; [| discriminate E]. injection E as <- <- <-.
+  assert (M' : mediated (geo (get t w)) (pol (get t w)) = true).
+  { unfold mediated in *. rewrite G, NP. apply andb_true_iff in M as (-> & _). reflexivity. }
   apply valid_ltb in V1. split; auto.
   set (g := geo (get s v)) in *. set (u := shown g (view s v)).
   assert (K : snapshot_ok (geo (get t w)) u = true).
@@ -53,21 +59,22 @@ Proof.
   assert (J : shown g u = u) by (unfold u, shown; destruct (2 <=? version g); reflexivity).
   destruct (step H t (Restore w u (pending s v))) as [(t', x) |] eqn:S.
   - exists t'. pose proof (simulation H _ _ _ _ R2 S) as (_ & _ & A). specialize (A w V).
-    cbn [domain] in A. rewrite is_refl in A. cbn [local_step localize l_geo l_runs] in A.
-    rewrite C, K in A. cbn [is negb] in A.
+    cbn [domain] in A. rewrite is_refl in A. cbn [local_step localize l_geo l_pol l_runs] in A.
+    rewrite C, M', K in A. cbn [is negb andb] in A.
     assert (E : (to (localize t w) false u (pending s v), Silent) = (localize t' w, x)) by congruence.
     pose proof (f_equal snd E) as X. cbn in X. subst x. split; [reflexivity |].
     split; [rewrite <- (f_equal (fun y => l_view (fst y)) E : u = view t' w); exact J |].
     symmetry. exact (f_equal (fun y => l_pending (fst y)) E).
-  - exfalso. cbn [step] in S. rewrite C, K in S. unfold valid in V. apply Nat.ltb_lt in V. rewrite V in S. discriminate S.
+  - exfalso. cbn [step] in S. rewrite C, M', K in S. unfold valid in V. apply Nat.ltb_lt in V. rewrite V in S. discriminate S.
 Qed.
 
 (** ** Direct access is transparent: the hardware answers as the policy domain would *)
-Theorem direct_transparent cs s v a t x : reached H cs s -> step H s (Direct v a) = Some (t, x) ->
+Theorem direct_transparent cs s v a t x : reached H cs s -> passthrough (pol (get s v)) = false ->
+  step H s (Direct v a) = Some (t, x) ->
   exists t', run H s [Exit v; Trap v a; Enter v] = Some (t', [Silent; x; Silent])
              /\ forall w, valid s w -> localize t' w = localize t w.
 Proof.
-  intros R E. apply inv_reached in R.
+  intros R NP E. apply inv_reached in R.
   pose proof (simulation H _ _ _ _ R E) as (_ & _ & A).
   assert (C : cur s = Some v).
   { cbn [step] in E. destruct (do_access H (hw s) a). destruct (is (cur s) v) eqn:C; [| discriminate E].
@@ -77,11 +84,13 @@ Proof.
   (* the three steps are possible *)
   assert (S1 : step H s (Exit v) = Some (exited s v, Silent)) by (cbn [step]; rewrite C, is_refl; reflexivity).
   pose proof (simulation H _ _ _ _ R S1) as (I1 & L1 & A1).
+  assert (NP' : passthrough (pol (get (exited s v) v)) = false)
+    by (destruct (get_exited s v v V) as (_ & _ & -> & _); exact NP).
   destruct (step H (exited s v) (Trap v a)) as [(s2, x2) |] eqn:S2.
-  2:{ exfalso. cbn [step] in S2. destruct (do_access _ _ _). rewrite L1, V' in S2. discriminate S2. }
+  2:{ exfalso. cbn [step] in S2. destruct (do_access _ _ _). rewrite L1, V', NP' in S2. discriminate S2. }
   pose proof (simulation H _ _ _ _ I1 S2) as (I2 & L2 & A2).
   assert (C2 : cur s2 = None).
-  { cbn [step] in S2. destruct (do_access _ _ _) as (r, y). rewrite L1, V' in S2. cbn in S2.
+  { cbn [step] in S2. destruct (do_access _ _ _) as (r, y). rewrite L1, V', NP' in S2. cbn in S2.
     injection S2 as <- _. destruct y; reflexivity. }
   destruct (step H s2 (Enter v)) as [(s3, x3) |] eqn:S3.
   2:{ exfalso. cbn [step] in S3. rewrite C2, L2, L1, V' in S3. discriminate S3. }

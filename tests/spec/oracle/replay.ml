@@ -7,15 +7,17 @@
 
      vpmu-trace 1
      hardware GEOMETRY
-     vm GEOMETRY DIRECT FILTER          one for each VM; VMs are numbered from 0
+     vm GEOMETRY DIRECT PASSTHROUGH MOST CYCLES FILTER
+                                        one for each VM; VMs are numbered from 0
      start
      OPERATION = ANSWER | CONTEXT | CONTEXT ...       one context for each VM
      OPERATION = ANSWER                 without contexts where the registers are not known
      push                               remember the state
      pop                                return to the state of the matching push
 
-   GEOMETRY   VERSION GP GP_WIDTH FIXED FIXED_WIDTH TSX P6 CAPABILITIES
-   DIRECT, TSX, P6, DENY, MASKED, PE, PCE   0 or 1
+   GEOMETRY   VERSION GP GP_WIDTH FIXED FIXED_WIDTH TSX P6 CAPABILITIES      FIXED: the bitmap of fixed counters
+   DIRECT, PASSTHROUGH, TSX, P6, DENY, MASKED, PE, PCE   0 or 1
+   MOST, CYCLES   words: the limit on PMIs; MOST 0 for none
    FILTER     DENY MASKED FIXED_BITMAP ENTRIES                  ENTRIES: words with commas, or -
    CONTEXT    SELECTORS FIXED_CTR_CTRL GLOBAL_CTRL GLOBAL_STATUS COUNTERS FIXED_COUNTERS
               what the VM's registers are in the hardware when it runs; lists as ENTRIES
@@ -26,10 +28,12 @@
      rd VM MSR                          value WORD, or gp; value ? where the value is not known
      wr VM MSR WORD                     done, or gp
      rdpmc VM ECX CPL PE PCE            value WORD, or gp
-     filter VM FILTER                   done
-     save VM                            registers REGISTERS
+     filter VM FILTER                   done, or refused
+     save VM                            registers REGISTERS, or refused
      restore VM REGISTERS               done, or refused
      count VM COUNTS FIXED_COUNTS       pmi, or quiet: the hardware counts while the guest runs
+     direct VM MSR [WORD]               value WORD, done, or gp: the guest's access without an exit
+     overflow VM NOW                    deliver; delay CYCLES; or spurious: what to do with a PMI at TSC time NOW
      record VM MSR DROPPED              pair WORD HARDWARE: the pair that is recorded for the register's value, in the
                                         place of entry DROPPED of the table, the newest being 0; or nothing
      guest VM MSR [WORD]                a trapped access that is completed for the guest in ring 0: gp; or done, or
@@ -62,14 +66,14 @@ let show_regs r =
 let geometry = function
   | [ version; gp; gpw; fx; fxw; tsx; p6; caps ] ->
       let g =
-        { version = word version; gp_count = count gp; gp_width = word gpw; fx_count = count fx;
+        { version = word version; gp_count = count gp; gp_width = word gpw; fx_map = word fx;
           fx_width = word fxw; in_tx = flag tsx; p6 = flag p6; caps = word caps } in
       if geometry_ok g then g else fail "no such geometry"
   | _ -> fail "a geometry has 8 fields"
 
-let filter_of = function
+let filter_of passthrough = function
   | [ deny; masked; fixed; entries ] ->
-      { deny = flag deny; masked = flag masked; entries = list entries; fixed_bitmap = word fixed }
+      { passthrough; deny = flag deny; masked = flag masked; entries = list entries; fixed_bitmap = word fixed }
   | _ -> fail "a filter has 4 fields"
 
 let regs_of = function
@@ -118,21 +122,41 @@ let record hardware state v m n =
        | None -> fail "an empty table after a record")
   | None -> "nothing"
 
+(* The guest runs, makes the access without an exit, and exits. *)
+let direct hardware state v a =
+  match run hardware !state [ Enter v; Direct (v, a); Exit v ] with
+  | Some (next, outs) -> state := next; answer_text (List.nth outs 1)
+  | None -> fail "this access is not direct"
+
+(* What the policy domain says about a PMI of VM v; [limits] has each VM's limit and limiter. *)
+let overflow config limits v now =
+  let limit, limiter = limits.(v) in
+  if Z.sign config.c_geo.version = 0 then "spurious"
+  else if Z.sign limit.most = 0 then "deliver"
+  else
+    let next, decision = judge limit limiter now in
+    limits.(v) <- (limit, next);
+    match decision with Now -> "deliver" | After n -> "delay " ^ show n
+
 (* Performs the operation on the specification; what it answers. *)
-let operate hardware state fields =
+let operate hardware configs limits state fields =
   let go op = answer_text (perform hardware state [ op ]) in
   match fields with
   | [ "open"; v ] -> go (Reset (count v))
   | [ "rd"; v; m ] -> go (Trap (count v, Rd (word m)))
   | [ "wr"; v; m; x ] -> go (Trap (count v, Wr (word m, word x)))
   | [ "rdpmc"; v; ecx; cpl; pe; pce ] -> go (Trap (count v, Rdpmc (word ecx, word cpl, flag pe, flag pce)))
-  | "filter" :: v :: f -> go (SetPolicy (count v, filter_of f))
+  | "filter" :: v :: f -> go (SetPolicy (count v, filter_of false f))
   | [ "save"; v ] -> go (Save (count v))
   | "restore" :: v :: r -> go (Restore (count v, regs_of r, pending !state (count v)))
   | [ "count"; v; gps; fxs ] ->
       let ops = count_ops !state (count v) (list gps) (list fxs) in
       ignore (perform hardware state ops);
       if List.length ops > 4 then "pmi" else "quiet"
+  | "direct" :: v :: m :: x -> direct hardware state (count v) (access m x)
+  | [ "overflow"; v; now ] ->
+      let v = count v in
+      if v < List.length configs then overflow (List.nth configs v) limits v (word now) else fail "no such VM"
   | [ "record"; v; m; n ] -> record hardware state (count v) (word m) (count n)
   | "guest" :: v :: m :: x -> guest hardware state (count v) (access m x)
   | "approved" :: v :: m :: x -> approved hardware state (count v) (access m x)
@@ -148,16 +172,17 @@ let () =
     if next () <> "vpmu-trace 1" then fail "the first line must be: vpmu-trace 1";
     let hardware =
       match words_of (next ()) with "hardware" :: g -> geometry g | _ -> fail "the second line is the hardware" in
-    let rec vms found =
+    let rec vms found limits =
       match words_of (next ()) with
-      | [ "start" ] -> List.rev found
-      | [ "vm"; a; b; c; d; e; f; g; h; direct; deny; masked; fixed; entries ] ->
+      | [ "start" ] -> (List.rev found, Array.of_list (List.rev limits))
+      | [ "vm"; a; b; c; d; e; f; g; h; direct; passthrough; most; cycles; deny; masked; fixed; entries ] ->
           let vm =
             { c_geo = geometry [ a; b; c; d; e; f; g; h ]; c_direct = flag direct;
-              c_pol = filter_of [ deny; masked; fixed; entries ] } in
-          vms (vm :: found)
-      | _ -> fail "expected: vm GEOMETRY DIRECT FILTER, or start" in
-    let configs = vms [] in
+              c_pol = filter_of (flag passthrough) [ deny; masked; fixed; entries ] } in
+          if not (possible hardware vm) then fail "the hardware can have no such VM";
+          vms (vm :: found) (({ most = word most; cycles = word cycles }, fresh) :: limits)
+      | _ -> fail "expected: vm GEOMETRY DIRECT PASSTHROUGH MOST CYCLES FILTER, or start" in
+    let configs, limits = vms [] [] in
     let state = ref (init hardware configs) in
     let stack = ref [] in
     let compare_line line =
@@ -165,7 +190,7 @@ let () =
       | [ operation; rest ] ->
           (match split_at '|' rest with
            | answer :: contexts ->
-               let answered = operate hardware state (words_of operation) in
+               let answered = operate hardware configs limits state (words_of operation) in
                let specified = List.mapi (fun v _ -> show_regs (context hardware !state v)) configs in
                let unknown = answer = "value ?" && String.length answered > 6 && String.sub answered 0 6 = "value " in
                if (answered <> answer && not unknown) || (contexts <> [] && contexts <> specified) then begin
@@ -178,9 +203,11 @@ let () =
     (try
        while true do
          match next () with
-         | "push" -> stack := !state :: !stack
+         | "push" -> stack := (!state, Array.copy limits) :: !stack
          | "pop" ->
-             (match !stack with top :: rest -> state := top; stack := rest | [] -> fail "pop without push")
+             (match !stack with
+              | (top, kept) :: rest -> state := top; Array.blit kept 0 limits 0 (Array.length limits); stack := rest
+              | [] -> fail "pop without push")
          | line -> compare_line line
        done
      with End_of_file -> ());

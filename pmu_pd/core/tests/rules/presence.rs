@@ -95,3 +95,31 @@ fn mode_off_faults_everywhere() {
     assert_eq!(guest.rdpmc(0), Err(Trouble::Fault));
     assert_eq!(guest.rdpmc(rdpmc::FIXED << 16), Err(Trouble::Fault));
 }
+
+/// In passthrough the guest writes the hardware's control registers itself, and IA32_PERF_GLOBAL_INUSE, which still
+/// exits, is about what they hold (20.2.4.3).
+#[test]
+fn in_passthrough_the_registers_in_use_are_the_hardwares() {
+    let mut guest = Bench::with(ice_lake(), &policy(Mode::Passthrough, Wanted::default(), allow_all()));
+    assert_eq!(guest.read(IA32_PERF_GLOBAL_INUSE), Ok(0));
+    guest.port.set(IA32_PERFEVTSEL0 + 3, 0x53_00C0);
+    guest.port.set(IA32_FIXED_CTR_CTRL, 0xB0);
+    assert_eq!(guest.read(IA32_PERF_GLOBAL_INUSE), Ok(1 << 63 | 1 << 33 | 1 << 3));
+    guest.port.set(IA32_PERFEVTSEL0 + 3, 0);
+    guest.port.set(IA32_FIXED_CTR_CTRL, 0);
+    assert_eq!(guest.read(IA32_PERF_GLOBAL_INUSE), Ok(0));
+}
+
+/// 20.2.4: IA32_PERF_GLOBAL_STATUS_SET does not exit in passthrough, so that a guest of a version without it would have it.
+#[test]
+fn passthrough_wants_the_registers_of_the_hardware() {
+    use pmu_api::UnavailableReason::Geometry;
+    let vpmu =
+        |v| pmu_core::Vpmu::new(&ice_lake(), &policy(Mode::Passthrough, version(v), allow_all())).map(drop);
+    for v in [2, 3] {
+        assert_eq!(vpmu(v), Err(Geometry), "version {v}");
+    }
+    for v in [4, 5] {
+        assert_eq!(vpmu(v), Ok(()), "version {v}");
+    }
+}

@@ -34,6 +34,7 @@ pub fn quick(program: &Path, oracle: &Path) -> Outcome {
     go(program, Some(oracle), &["reference", "--depth", "2"])?;
     go(program, None, &["fixpoint"])?;
     go(program, None, &["approvals", "--depth", "4"])?;
+    go(program, None, &["limits", "--depth", "4"])?;
     go(program, None, &["lockstep", "--depth", "4"])?;
     go(program, None, &["lockstep", "--depth", "5", "--operations", "24"])
 }
@@ -43,6 +44,7 @@ pub fn sequences(program: &Path, oracle: &Path) -> Outcome {
     go(program, Some(oracle), &["traces", "--steps", "20000", "--seed", "1000"])?;
     go(program, Some(oracle), &["reference", "--depth", "3"])?;
     go(program, None, &["approvals", "--depth", "5"])?;
+    go(program, None, &["limits", "--depth", "6"])?;
     go(program, None, &["lockstep", "--depth", "5"])
 }
 
@@ -57,7 +59,7 @@ pub fn every_bit(program: &Path, oracle: &Path) -> Outcome {
 pub fn exits(program: &Path, oracle: &Path) -> Outcome {
     let xtask = std::env::current_exe()
         .map_err(|error| Failure::Environment(format!("the path of this program is not known: {error}")))?;
-    for guest in ["count", "sample"] {
+    for guest in ["count", "hostile"] {
         let file = output("spec")?.join(guest).with_extension("exits");
         let mut command = Command::new(&xtask);
         command.args(["run", "--timeout", "900", "--guest", guest, "--trace"]).arg(&file);

@@ -21,13 +21,14 @@ const FILES: &[&str] = &[
     "Pmi",
     "Transparent",
     "Authority",
+    "Limit",
     "Terms",
     "Step",
     "Oracle",
 ];
 /// Files whose theorems are claimed.
 const CLAIMS: &[&str] =
-    &["Approved", "Permitted", "Isolated", "Pmi", "Transparent", "Authority", "Terms", "Step"];
+    &["Approved", "Permitted", "Isolated", "Pmi", "Limit", "Transparent", "Authority", "Terms", "Step"];
 /// Theorems that docs/assurance.md names. They must exist, whatever else does.
 const REQUIRED: &[&str] = &[
     "host_quiet",
@@ -40,6 +41,9 @@ const REQUIRED: &[&str] = &[
     "control_kept",
     "pmi_account",
     "pmi_once",
+    "limit_holds",
+    "limit_bounds",
+    "none_lost",
     "refused_changes_nothing",
     "save_restore",
     "direct_transparent",
