@@ -60,7 +60,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0)]
     skid: u32,
     /// File of the cycles that VM exits, MSR accesses and the like are charged, or "none"
-    #[arg(long, value_name = "FILE", default_value = "tools/bochs_pmu/costs.toml")]
+    #[arg(long, value_name = "FILE", default_value = COSTS)]
     costs: PathBuf,
     #[command(flatten)]
     kernel: sdk::Choice,
@@ -86,6 +86,21 @@ pub struct Arguments {
     /// What the guest linux runs in place of its measurements with perf, by its shell
     #[arg(last = true, value_name = "SCRIPT")]
     script: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// What only the simulated machine obeys is refused elsewhere.
+    fn fit_the_machine(&self) -> Outcome {
+        let of_bochs =
+            self.skid != 0 || self.model != bochs::DEFAULT_CPU_MODEL || self.costs != Path::new(COSTS);
+        if self.machine == Machine::Bochs || !of_bochs {
+            return Ok(());
+        }
+        Err(Failure::Environment(
+            "--skid, --costs and --model are for the simulated machine: leave them out, or take `--machine bochs`"
+                .to_owned(),
+        ))
+    }
 }
 
 /// How the guest's PMU is served.
@@ -146,6 +161,8 @@ const GUESTS: [&str; 8] =
     ["count", "idle", "sample", "multiplex", "hostile", "orphan", "multiboot", "protected"];
 /// How long a guest may take.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
+/// The costs of a run that names none.
+const COSTS: &str = "tools/bochs_pmu/costs.toml";
 /// The guest of a run that names none.
 const DEFAULT_GUEST: &str = "count";
 /// Where guests are linked.
@@ -164,9 +181,12 @@ pub const BROKEN: [&str; 3] = ["panicked at", "monitor: ", "MON|ERROR"];
 
 /// Runs a guest and shows what came of it.
 pub fn run(arguments: &Arguments) -> Outcome {
-    if let (Machine::Kvm, Some(missing)) = (arguments.machine, kvm::missing()) {
+    if arguments.machine == Machine::Kvm
+        && let Some(missing) = kvm::missing(arguments.mode != Some(Mode::Off))
+    {
         return Err(Failure::Environment(missing));
     }
+    arguments.fit_the_machine()?;
     setup::setup()?;
     if let Some(trace) = &arguments.replay {
         if arguments.machine != Machine::Qemu {
