@@ -56,9 +56,17 @@ pub fn compile(text: &str) -> Result<Compiled, Error> {
     Compiler { text }.file(&file)
 }
 
+/// What the parser's message calls by its own names, and what a policy file calls it.
+const WORDS: [(&str, &str); 3] = [
+    ("expected i64", "expected an integer"),
+    (" as i128", ""),
+    ("map, expected a sequence", "one table, expected a list: a VM is [[vm]], in two pairs of brackets"),
+];
+
 /// The parser's messages may have several lines.
 fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    WORDS.into_iter().fold(line, |line, (parsers, ours)| line.replace(parsers, ours))
 }
 
 struct CompiledVm {

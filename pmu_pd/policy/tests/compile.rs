@@ -187,7 +187,7 @@ fn geometry_and_limit() {
         ("pmi_limit = { count = 1, cycles = 0 }", 35, "cycles is 0"),
         ("pmi_limit = { count = 1 }", 13, "missing field `cycles`"),
         ("tsx = 1", 7, "expected a boolean"),
-        ("version = \"4\"", 11, "expected i64"),
+        ("version = \"4\"", 11, "expected an integer"),
         ("unknown = 1", 1, "unknown field `unknown`"),
     ] {
         refused(&format!("{ONE}{line}"), 4, column, part);
@@ -248,7 +248,9 @@ fn entries() {
 /// The place is that of characters, not bytes.
 #[test]
 fn columns_are_characters() {
-    refused("[[vm]]\nname = \"é\" # ü\nchannel = \"x\"", 3, 11, "expected i64");
+    refused("[[vm]]\nname = \"é\" # ü\nchannel = \"x\"", 3, 11, "expected an integer");
+    refused("[vm]\nname = \"a\"\nchannel = 1\n", 1, 1, "a VM is [[vm]]");
+    refused(&format!("{ONE}version = 99999999999999999999"), 4, 11, "9`, expected an integer");
     refused("[[vm]]\nname = \"é\"; ", 2, 11, "");
 }
 

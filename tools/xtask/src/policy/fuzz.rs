@@ -13,7 +13,7 @@ pub struct Arguments {
     #[arg(long, value_parser = TARGETS)]
     target: Option<String>,
     /// How long each target runs
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
 }
 
@@ -93,11 +93,27 @@ fn fuzz_one(programs: &std::path::Path, name: &str, end: End) -> Outcome {
     run_logged(&format!("fuzz target {name}"), &mut command, &log).map_err(|failure| {
         Failure::Check(format!("{failure}\nthe input that failed is in {}", found.display()))
     })?;
-    let text = std::fs::read_to_string(&log).unwrap_or_default();
-    let stat =
-        |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map_or("?", str::trim).to_owned();
-    println!("      {name}: {} inputs, none failed", stat("stat::number_of_executed_units:"));
+    let text = std::fs::read_to_string(&log)
+        .map_err(|e| Failure::Environment(format!("{} cannot be read: {e}", log.display())))?;
+    let inputs = judged(&text, end)
+        .map_err(|why| Failure::Check(format!("fuzz target {name}: {why} ({})", log.display())))?;
+    println!("      {name}: {inputs} inputs, none failed");
     Ok(())
+}
+
+/// How many inputs a run that succeeded has tried, by what libFuzzer printed: a run of none shows nothing.
+fn judged(log: &str, end: End) -> Result<u64, String> {
+    const EXECUTED: &str = "stat::number_of_executed_units:";
+    let executed = log.lines().find_map(|line| line.strip_prefix(EXECUTED)?.trim().parse::<u64>().ok());
+    let wanted = match end {
+        End::Seconds(_) => 1,
+        End::Inputs(inputs) => u64::from(inputs),
+    };
+    match executed {
+        Some(executed) if executed >= wanted => Ok(executed),
+        Some(executed) => Err(format!("{executed} inputs were tried, and {wanted} at least were to be")),
+        None => Err("it does not say how many inputs it tried".to_owned()),
+    }
 }
 
 /// `folder` without what an earlier run left there.
@@ -107,5 +123,19 @@ fn emptied(folder: PathBuf) -> Outcome<PathBuf> {
             Err(Failure::Environment(format!("{} cannot be emptied: {e}", folder.display())))
         }
         _ => Ok(folder),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{End, judged};
+
+    #[test]
+    fn a_run_that_tried_too_few_inputs_shows_nothing() {
+        let log = |inputs: &str| format!("Done 7 runs\nstat::number_of_executed_units: {inputs}\n");
+        assert_eq!(judged(&log("50000"), End::Inputs(50_000)), Ok(50_000));
+        assert!(judged(&log("49999"), End::Inputs(50_000)).is_err());
+        assert!(judged(&log("0"), End::Seconds(60)).is_err());
+        assert!(judged("Done 7 runs\n", End::Seconds(60)).is_err_and(|why| why.contains("does not say")));
     }
 }
