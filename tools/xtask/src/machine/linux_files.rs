@@ -92,6 +92,8 @@ pub fn initial_files(folder: &Path, scripts: &[(&str, &str)]) -> Outcome<PathBuf
     let mut files = vec![
         (kernels::linux_program("machine-known")?, PathBuf::from("/known")),
         (kernels::linux_program("machine-rdpmc")?, PathBuf::from("/rdpmc")),
+        (kernels::linux_program("machine-long")?, PathBuf::from("/long")),
+        (kernels::linux_program("machine-work")?, PathBuf::from("/work")),
     ];
     files.extend([PathBuf::from(PERF)].into_iter().chain(libraries(PERF)?).map(|file| (file.clone(), file)));
     pack(folder, scripts, files)
