@@ -91,7 +91,7 @@ impl Machine {
     pub fn run_timed(&self, mut on_line: impl FnMut(&str, Duration)) -> Outcome<Finished> {
         let model = resolve_model(PROGRAM, &self.cpu_model)?;
         if !self.iso.is_file() {
-            return Err(Failure::Environment(format!("the image {} does not exist", self.iso.display())));
+            return Err(Failure::Environment(format!("the image {} is no file", self.iso.display())));
         }
         let library = self.pmu.as_ref().map(|_| build_library()).transpose()?;
         let logs = ["serial.txt", "bochs.txt", "console.txt", "report.json", "request"];

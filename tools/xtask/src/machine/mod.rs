@@ -59,6 +59,9 @@ pub struct Options {
     costs: Option<PathBuf>,
 }
 
+/// Memory that Bochs 2.7 gives a machine, in MiB.
+const MEMORY: std::ops::RangeInclusive<i64> = 1..=1 << 20;
+
 /// What `cargo xtask machine boot` takes.
 #[derive(clap::Args)]
 pub struct BootArguments {
@@ -73,7 +76,7 @@ pub struct BootArguments {
     #[arg(long, value_name = "S", default_value_t = 120)]
     seconds: u64,
     /// Guest memory, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(MEMORY))]
     memory: u32,
 }
 
@@ -98,6 +101,9 @@ pub fn run_linux() -> Outcome {
 }
 
 fn boot(arguments: &BootArguments) -> Outcome {
+    if let Some(file) = &arguments.options.costs {
+        crate::bench::costs::read(file)?;
+    }
     let mut machine = bochs::Machine::new(&output("machine/boot")?, &arguments.iso);
     machine.cpu_model.clone_from(&arguments.options.model);
     machine.pmu = Some(bochs::Pmu { skid: arguments.options.skid, costs: arguments.options.costs.clone() });
