@@ -167,8 +167,8 @@ extern "C" fn hardware_interrupt(cpu: u32, _vector: u32, _cs: u16, _address: u64
     with_unit(cpu, true, |unit, _| unit.hardware_interrupt());
 }
 
-extern "C" fn vm_exit(cpu: u32, reason: u32, _qualification: u64) {
-    with_unit(cpu, true, |unit, functions| unit.vm_exit(functions, reason));
+extern "C" fn vm_exit(cpu: u32, reason: u32, qualification: u64) {
+    with_unit(cpu, true, |unit, functions| unit.vm_exit(functions, reason, qualification));
 }
 
 extern "C" fn wrmsr(cpu: u32, msr: u32, value: u64) {

@@ -26,6 +26,19 @@ pub struct Pmis {
     pub masked: u64,
 }
 
+/// What a processor had done when a guest wrote to the port of marks, without the exit by that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Mark {
+    /// Outside VMX non-root operation.
+    pub host: Span,
+    /// In VMX non-root operation.
+    pub guest: Span,
+    /// VM exits by basic exit reason.
+    pub vm_exits: BTreeMap<u32, u64>,
+    /// Performance-monitoring interrupts.
+    pub pmis: Pmis,
+}
+
 /// What one processor did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
@@ -41,6 +54,17 @@ pub struct Totals {
     pub pmis: Pmis,
     /// Cycles charged by the cost model.
     pub charged_cycles: u64,
+    /// A line for each mark.
+    pub marks: Vec<Mark>,
+}
+
+impl Totals {
+    /// Adds a mark.
+    pub fn mark(&mut self) {
+        let Self { host, guest, vm_exits, pmis, .. } = self;
+        let mark = Mark { host: *host, guest: *guest, vm_exits: vm_exits.clone(), pmis: *pmis };
+        self.marks.push(mark);
+    }
 }
 
 /// The whole report.

@@ -18,6 +18,8 @@ pub struct Settings {
     pub skid: u64,
     /// Where the report goes when Bochs ends.
     pub report: Option<PathBuf>,
+    /// The port of marks.
+    pub mark: Option<u16>,
 }
 
 impl Settings {
@@ -50,6 +52,7 @@ impl Settings {
                 }
                 "SKID" => settings.skid = number(&rest, &value, MAX_SKID)?,
                 "REPORT" => settings.report = Some(PathBuf::from(value)),
+                "MARK" => settings.mark = u16::try_from(number(&rest, &value, u64::from(u16::MAX))?).ok(),
                 _ => settings.single_cost(&rest, &value)?,
             }
         }
@@ -63,7 +66,7 @@ impl Settings {
             .ok_or_else(|| {
                 let costs = Costs::NAMES.map(|n| format!("{PREFIX}{COST_PREFIX}{}", n.to_ascii_uppercase()));
                 format!(
-                    "there is no variable {PREFIX}{rest}; there are {PREFIX}COSTS, {PREFIX}SKID, {PREFIX}REPORT, {}",
+                    "there is no variable {PREFIX}{rest}; there are {PREFIX}COSTS, {PREFIX}SKID, {PREFIX}REPORT, {PREFIX}MARK, {}",
                     costs.join(", ")
                 )
             })?;
@@ -108,9 +111,10 @@ mod tests {
     }
 
     #[test]
-    fn skid_and_report_are_read() {
-        let set = parse(&[("BOCHS_PMU_SKID", "300"), ("BOCHS_PMU_REPORT", "r.json")]).unwrap();
-        assert_eq!((set.skid, set.report), (300, Some(PathBuf::from("r.json"))));
+    fn skid_report_and_port_are_read() {
+        let set = [("BOCHS_PMU_SKID", "300"), ("BOCHS_PMU_REPORT", "r.json"), ("BOCHS_PMU_MARK", "245")];
+        let set = parse(&set).unwrap();
+        assert_eq!((set.skid, set.report, set.mark), (300, Some(PathBuf::from("r.json")), Some(245)));
     }
 
     #[test]
@@ -118,6 +122,7 @@ mod tests {
         for (name, value, expected) in [
             ("BOCHS_PMU_SKID", "-1", "BOCHS_PMU_SKID is -1"),
             ("BOCHS_PMU_SKID", "4294967297", "0 to 4294967296"),
+            ("BOCHS_PMU_MARK", "65536", "0 to 65535"),
             ("BOCHS_PMU_SKIDS", "1", "no variable BOCHS_PMU_SKIDS"),
             ("BOCHS_PMU_COST_VMEXIT", "1", "BOCHS_PMU_COST_VM_EXIT"),
             ("BOCHS_PMU_COST_RDMSR", "much", "BOCHS_PMU_COST_RDMSR is much"),

@@ -34,11 +34,22 @@ const INVALID_HOST_RIP: u64 = 0x5555_5555_5555_5555;
 const INVALID_GUEST_RFLAGS: u64 = 0;
 /// Bit 31 of an exit reason: the VM entry failed.
 const ENTRY_FAILURE: u32 = 1 << 31;
+/// A VM exit by an I/O instruction (SDM vol. 3D, appendix C).
+const IO_INSTRUCTION: u32 = 30;
 /// IA32_APIC_BASE.
 const IA32_APIC_BASE: u32 = 0x1B;
 
 /// What an MSR or RDPMC access does: `None` means that Bochs decides.
 pub type Access<T> = Option<Result<T, GeneralProtection>>;
+
+/// The port that an I/O instruction writes to, by the exit's qualification (SDM vol. 3C, table 28-5): bit 3 is the
+/// direction, bits 31:16 are the port.
+fn written_port(qualification: u64) -> Option<u16> {
+    if qualification & 1 << 3 != 0 {
+        return None;
+    }
+    u16::try_from(qualification >> 16 & 0xFFFF).ok()
+}
 
 /// A processor and its PMU.
 pub struct Unit {
@@ -49,6 +60,7 @@ pub struct Unit {
     other: OtherMsrs,
     frequency: Frequency,
     last_leaf: u32,
+    mark: Option<u16>,
     /// Cycles to charge when the running instruction completes.
     charge_on_completion: u32,
     /// RIP after the running REP instruction.
@@ -80,6 +92,7 @@ impl Unit {
             other: OtherMsrs::new(frequency),
             frequency,
             last_leaf: features.last_leaf,
+            mark: settings.mark,
             charge_on_completion: 0,
             repeat_end: None,
             in_transition: false,
@@ -274,12 +287,17 @@ impl Unit {
     }
 
     /// A VM exit begins, before it saves anything; or a VM entry fails with an exit reason.
-    pub fn vm_exit(&mut self, functions: &Functions, reason: u32) {
+    pub fn vm_exit(&mut self, functions: &Functions, reason: u32, qualification: u64) {
         let slot = self.cpu.slot();
         self.restore_spoiled(functions);
         let entry_failed = reason & ENTRY_FAILURE != 0;
         if !entry_failed {
             self.entry_succeeded(slot);
+        }
+        if reason == IO_INSTRUCTION && self.mark.is_some_and(|port| written_port(qualification) == Some(port))
+        {
+            self.processor.sync(slot);
+            self.processor.totals.mark();
         }
         let host = self.host_loads(functions);
         self.processor.begin_exit(reason, slot, host);
@@ -389,5 +407,17 @@ impl Unit {
             self.charge_on_completion = self.processor.costs.rdpmc;
             self.attention |= self.charge_on_completion > 0;
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::written_port;
+
+    /// SDM vol. 3C, table 28-5: `out 0xf5, al` and `in al, dx` of the same port.
+    #[test]
+    fn the_port_of_a_write_is_in_the_qualification() {
+        assert_eq!(written_port(0xF5 << 16 | 1 << 6), Some(0xF5));
+        assert_eq!(written_port(0xF5 << 16 | 1 << 3), None);
     }
 }

@@ -6,6 +6,7 @@ mod figures;
 mod guest;
 mod json;
 mod lab;
+mod linux;
 mod path;
 mod plot;
 mod published;
@@ -14,7 +15,7 @@ mod table;
 use crate::process::{Failure, Outcome};
 use crate::run::Mode;
 use crate::setup;
-use crate::workspace::root;
+use crate::workspace::{root, unwritable, writable};
 use bochs_pmu::costs::Costs;
 use costs::Scale;
 use figures::{Baseline, Figures, MODES, Row, Set};
@@ -23,9 +24,21 @@ use lab::{Lab, Observed};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Who works and is sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Sampled {
+    /// A guest of this project that makes perf's register accesses
+    Own,
+    /// Debian's Linux with its own perf
+    Linux,
+}
+
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// The guest
+    #[arg(long, value_enum, default_value = "own")]
+    guest: Sampled,
     /// Write all figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -57,6 +70,14 @@ pub fn bench(arguments: &Arguments) -> Outcome {
     for file in arguments.json.iter().chain(&arguments.plot) {
         writable(file)?;
     }
+    if arguments.guest == Sampled::Linux {
+        if arguments.sweep {
+            return Err(Failure::Environment(
+                "--sweep is for the benchmark's own guest: leave out --guest linux".to_owned(),
+            ));
+        }
+        return linux::bench(&named, arguments.work, arguments.json.as_ref(), arguments.plot.as_ref());
+    }
     setup::setup()?;
     let lab = Lab::new("bench")?;
     let bench = Bench::new(lab, arguments.work)?;
@@ -78,7 +99,8 @@ pub fn bench(arguments: &Arguments) -> Outcome {
         write(file, &format!("{:#}\n", json::json(&figures)))?;
     }
     if let Some(file) = &arguments.plot {
-        let svg = plot::svg(&figures).map_err(|_| Failure::Check("the chart cannot be drawn".to_owned()))?;
+        let svg = plot::svg(&figures.set.overheads())
+            .map_err(|_| Failure::Check("the chart cannot be drawn".to_owned()))?;
         write(file, &svg)?;
     }
     std::iter::once(&figures.set)
@@ -149,14 +171,6 @@ impl Bench {
     }
 }
 
-fn writable(file: &Path) -> Outcome {
-    fs::File::options().append(true).create(true).open(file).map(drop).map_err(|e| unwritable(file, &e))
-}
-
 fn write(file: &Path, text: &str) -> Outcome {
     fs::write(file, text).map_err(|e| unwritable(file, &e))
-}
-
-fn unwritable(file: &Path, error: &std::io::Error) -> Failure {
-    Failure::Environment(format!("{} cannot be written: {error}", file.display()))
 }

@@ -1,6 +1,6 @@
 //! The figures for programs.
 
-use super::figures::{Figures, Row, Set, goals, published_ratio};
+use super::figures::{Figures, Overheads, Row, Set, goals, published_ratio};
 use super::guest::{FREQUENCY, Workload};
 use super::path::{Cost, PathFigures};
 use super::published;
@@ -65,13 +65,18 @@ fn row(row: &Row) -> Value {
 }
 
 fn ratios(set: &Set) -> Vec<Value> {
+    ratios_of(&set.overheads())
+}
+
+/// The ratios between modes, and KVM's.
+pub fn ratios_of(overheads: &Overheads) -> Vec<Value> {
     let of = |workload: Workload| {
-        let pair = |mode, to| json!({"value": set.ratio(workload, mode, to), "published": published_ratio(workload, mode, to)});
+        let pair = |mode, to| json!({"value": overheads.ratio(workload, mode, to), "published": published_ratio(workload, mode, to)});
         json!({
             "workload": workload.name(),
             "mediated_to_passthrough": pair(Mode::Mediated, Mode::Passthrough),
             "emulated_to_mediated": pair(Mode::Emulated, Mode::Mediated),
-            "ranking": set.ranking(workload),
+            "ranking": overheads.ranking(workload),
         })
     };
     Workload::SAMPLED.map(of).to_vec()

@@ -8,7 +8,7 @@ use crate::run::guest::Guest;
 use crate::run::lines::Line;
 use crate::run::report::Report;
 use crate::run::{BROKEN, Mode, SENTINEL};
-use crate::workspace::{output, root};
+use crate::workspace::{Claim, claim, output, root, unwritable};
 use kernel::Config;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ const WRMSR: u32 = 32;
 pub struct Lab {
     pub folder: PathBuf,
     start: Instant,
+    _claim: Claim,
 }
 
 /// What was seen of a boot.
@@ -85,15 +86,16 @@ impl Observed {
 }
 
 impl Lab {
-    /// A lab in a folder of its own.
+    /// A lab in a folder of its own, which no other run uses at the same time.
     ///
     /// # Errors
-    /// The folder cannot be created.
+    /// The folder cannot be created, or is in use.
     pub fn new(name: &str) -> Outcome<Self> {
         let folder = output(name)?;
+        let claim = claim(&folder)?;
         let inputs = folder.join("inputs");
         fs::create_dir_all(&inputs).map_err(|e| unwritable(&inputs, &e))?;
-        Ok(Self { folder, start: Instant::now() })
+        Ok(Self { folder, start: Instant::now(), _claim: claim })
     }
 
     /// Says what is done, with the time.
@@ -123,7 +125,11 @@ impl Lab {
     }
 }
 
-fn observed(finished: &Finished) -> Outcome<Observed> {
+/// What a run that came to its end shows.
+///
+/// # Errors
+/// It did not, its report is not whole, or a check of its own failed.
+pub fn observed(finished: &Finished) -> Outcome<Observed> {
     let incomplete = || Failure::Check(finished.summary());
     match &finished.ended {
         Ended::Sentinel(line) if line.starts_with(SENTINEL) => {}
@@ -143,10 +149,6 @@ fn observed(finished: &Finished) -> Outcome<Observed> {
     let machine: Value = serde_json::from_str(&text)
         .map_err(|e| Failure::Check(format!("{}: the machine's report is malformed: {e}", file.display())))?;
     Ok(Observed { report, said, machine: machine["processors"][0].clone() })
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Environment(format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

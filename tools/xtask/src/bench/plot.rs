@@ -1,6 +1,6 @@
 //! The figures as a bar chart (SVG).
 
-use super::figures::{Figures, Set, published_ratio};
+use super::figures::{Overheads, published_ratio};
 use super::guest::{FREQUENCY, Workload};
 use super::published;
 use crate::run::Mode;
@@ -40,7 +40,7 @@ const fn heading(workload: Workload) -> &'static str {
 ///
 /// # Errors
 /// Only if writing into a string fails.
-pub fn svg(figures: &Figures) -> Result<String, fmt::Error> {
+pub fn svg(overheads: &Overheads) -> Result<String, fmt::Error> {
     let mut out = String::new();
     writeln!(
         out,
@@ -63,9 +63,9 @@ pub fn svg(figures: &Figures) -> Result<String, fmt::Error> {
         writeln!(out, "<rect x=\"{x}\" y=\"87\" width=\"14\" height=\"14\" fill=\"{colour}\"/>")?;
         label(&mut out, (x + 22.0, 99.0), 14, TEXT, "normal", name)?;
     }
-    let longest = longest(&figures.set);
+    let longest = longest(overheads);
     for (i, workload) in (0u8..).zip(Workload::SAMPLED) {
-        panel(&mut out, 140.0 + 215.0 * f64::from(i), workload, &figures.set, longest)?;
+        panel(&mut out, 140.0 + 215.0 * f64::from(i), workload, overheads, longest)?;
     }
     let notes = [
         format!(
@@ -83,13 +83,13 @@ pub fn svg(figures: &Figures) -> Result<String, fmt::Error> {
 }
 
 /// The longest bar's percentage.
-fn longest(set: &Set) -> f64 {
-    let ours = set.rows.iter().map(|row| row.overhead_percent);
-    let kvm = set.rows.iter().filter_map(|row| published::overhead(row.workload, row.mode));
+fn longest(overheads: &Overheads) -> f64 {
+    let ours = overheads.0.iter().map(|row| row.2);
+    let kvm = overheads.0.iter().filter_map(|row| published::overhead(row.0, row.1));
     ours.chain(kvm).fold(1.0, f64::max)
 }
 
-fn panel(out: &mut String, top: f64, workload: Workload, set: &Set, longest: f64) -> fmt::Result {
+fn panel(out: &mut String, top: f64, workload: Workload, overheads: &Overheads, longest: f64) -> fmt::Result {
     label(out, (40.0, top), 16, TEXT, "bold", heading(workload))?;
     let first = top + 16.0;
     for (i, (mode, name, about)) in (0u8..).zip(MODES) {
@@ -97,7 +97,7 @@ fn panel(out: &mut String, top: f64, workload: Workload, set: &Set, longest: f64
         label(out, (40.0, y + 17.0), 15, TEXT, "normal", name)?;
         label(out, (40.0, y + 34.0), 12, FAINT, "normal", about)?;
         for (offset, colour, percent) in
-            [(0.0, OURS, set.overhead(workload, mode)), (BAR + 2.0, KVM, published::overhead(workload, mode))]
+            [(0.0, OURS, overheads.of(workload, mode)), (BAR + 2.0, KVM, published::overhead(workload, mode))]
         {
             if let Some(percent) = percent {
                 bar(out, y + offset, colour, percent, longest)?;
@@ -105,7 +105,7 @@ fn panel(out: &mut String, top: f64, workload: Workload, set: &Set, longest: f64
         }
     }
     let pair = (Mode::Mediated, Mode::Passthrough);
-    let ratios = (set.ratio(workload, pair.0, pair.1), published_ratio(workload, pair.0, pair.1));
+    let ratios = (overheads.ratio(workload, pair.0, pair.1), published_ratio(workload, pair.0, pair.1));
     if let (Some(ours), Some(kvm)) = ratios {
         let note = format!("mediated is {ours:.2} times passthrough; KVM's {kvm:.2} times");
         label(out, (LEFT + 240.0, first + STEP * 2.0 + 26.0), 14, TEXT, "normal", &note)?;
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn bars_are_as_long_as_what_they_show() {
         let overheads = [20.0, 2.0, 2.1, 40.0, 4.0, 4.2];
-        let svg = svg(&figures(overheads)).expect("a string takes all");
+        let svg = svg(&figures(overheads).set.overheads()).expect("a string takes all");
         let longest = 79.32;
         for percent in overheads.into_iter().chain([33.62, 4.24, 6.21, 79.32, 7.34, 10.45]) {
             let bar = format!("width=\"{:.1}\" height=\"19\"", LONGEST * percent / longest);
@@ -149,14 +149,16 @@ mod tests {
 
     #[test]
     fn the_ratios_are_said() {
-        let svg = svg(&figures([20.0, 2.0, 2.1, 40.0, 4.0, 5.0])).expect("a string takes all");
+        let svg =
+            svg(&figures([20.0, 2.0, 2.1, 40.0, 4.0, 5.0]).set.overheads()).expect("a string takes all");
         assert!(svg.contains("mediated is 1.05 times passthrough; KVM's 1.46 times"));
         assert!(svg.contains("mediated is 1.25 times passthrough; KVM's 1.42 times"));
     }
 
     #[test]
     fn it_is_well_formed() {
-        let text = svg(&figures([200.0, 2.0, 2.1, 40.0, 4.0, 4.2])).expect("a string takes all");
+        let text =
+            svg(&figures([200.0, 2.0, 2.1, 40.0, 4.0, 4.2]).set.overheads()).expect("a string takes all");
         let document = roxmltree::Document::parse(&text).expect("well-formed");
         let bars = document.descendants().filter(|node| node.attribute("height") == Some("19"));
         let widths: Vec<f64> = bars.filter_map(|bar| bar.attribute("width")?.parse().ok()).collect();

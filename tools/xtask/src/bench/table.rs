@@ -1,6 +1,6 @@
 //! The figures for people.
 
-use super::figures::{Figures, Goal, Set, goals, published_ratio};
+use super::figures::{Figures, Goal, Overheads, Set, goals, published_ratio};
 use super::guest::{FREQUENCY, Workload};
 use super::path::Cost;
 use super::published;
@@ -91,14 +91,20 @@ pub fn set(out: &mut String, set: &Set) -> fmt::Result {
             format!("{}/{}", row.exact.0, row.exact.1),
         )?;
     }
-    let ranking = |workload: Workload| format!("{} {}", workload.name(), set.ranking(workload).join(" < "));
+    ratios(out, &set.overheads())
+}
+
+/// The modes' order and ratios, with KVM's.
+pub fn ratios(out: &mut String, overheads: &Overheads) -> fmt::Result {
+    let ranking =
+        |workload: Workload| format!("{} {}", workload.name(), overheads.ranking(workload).join(" < "));
     writeln!(out, "{:<24} {}", "ranking", Workload::SAMPLED.map(ranking).join(", "))?;
     for (name, mode, to) in [
         ("mediated / passthrough", Mode::Mediated, Mode::Passthrough),
         ("emulated / mediated", Mode::Emulated, Mode::Mediated),
     ] {
         let pair = |workload: Workload| {
-            let (ours, kvm) = (set.ratio(workload, mode, to), published_ratio(workload, mode, to));
+            let (ours, kvm) = (overheads.ratio(workload, mode, to), published_ratio(workload, mode, to));
             format!("{} {:.2} (KVM {:.2})", workload.name(), ours.unwrap_or(0.0), kvm.unwrap_or(0.0))
         };
         writeln!(out, "{name:<24} {}", Workload::SAMPLED.map(pair).join(", "))?;

@@ -72,7 +72,7 @@ impl Linux {
     }
 
     /// The files with this script.
-    fn with(script: &str, append: &str, measures: bool) -> Outcome<Self> {
+    pub fn with(script: &str, append: &str, measures: bool) -> Outcome<Self> {
         let kernel = linux_files::kernel()?;
         let folder = output("run/linux")?;
         let scripts = [("init", INIT), ("functions", FUNCTIONS), ("script", script)];
