@@ -45,10 +45,7 @@ impl<P: PmuPort> Handler for Server<P> {
         // Channels are below 62.
         let channel = channel.index().to_le_bytes()[0];
         let reply = self.domain.handle(channel, &request, regions::now());
-        let words = reply.words();
-        with_msg_regs_mut(|registers| {
-            registers.iter_mut().zip(words).for_each(|(register, word)| *register = *word);
-        });
-        Ok(MessageInfo::new(reply.label(), words.len()))
+        with_msg_regs_mut(|registers| reply.store(registers));
+        Ok(MessageInfo::new(reply.label(), reply.words().len()))
     }
 }

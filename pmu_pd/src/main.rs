@@ -12,7 +12,7 @@ fn init() -> impl Handler {
     #[cfg(not(stock_kernel))]
     let server = pmu_pd::Server::new(pmu_pd::port::VcpuPort::new);
     #[cfg(stock_kernel)]
-    let server = pmu_pd::stock::server();
+    let server = pmu_pd::stock::server(|port| port);
     match server.domain().policy_error() {
         Some(error) => debug_println!("pmu: the policy is refused, no VM can count: {error:?}"),
         None => report(server.domain()),

@@ -47,6 +47,7 @@ impl PmuPort for VcpuPort {
         self.vcpu.write_msr(msr, accepted(msr, value)).map_err(number)
     }
 
+    #[inline(always)]
     fn approve(&mut self, approval: Approval) -> Result<Option<GuestControl>, PortError> {
         match approval {
             Approval::Add { msr, guest, hardware } => {

@@ -7,7 +7,7 @@ use crate::{Server, regions};
 use core::cell::Cell;
 use pmu_api::Mode;
 use pmu_core::msr_port::{Cpuid, MsrPort, Msrs};
-use pmu_core::{Domain, PortError};
+use pmu_core::{Domain, PmuPort, PortError};
 use sel4_microkit::msr;
 
 /// The MSR system calls.
@@ -24,9 +24,9 @@ impl Msrs for SystemCalls {
     }
 }
 
-/// The server. There are no contexts to switch: the first VM of the policy whose mode is not off has the PMU, and the
-/// others are in mode off, as all are on a kernel without the calls.
-pub fn server() -> Server<MsrPort<SystemCalls>> {
+/// The server, over what `wrap` makes of the port. There are no contexts to switch: the first VM of the policy whose mode
+/// is not off has the PMU, and the others are in mode off, as all are on a kernel without the calls.
+pub fn server<P: PmuPort>(wrap: impl Fn(MsrPort<SystemCalls>) -> P) -> Server<P> {
     let owner = Cell::new(None);
     let domain = Domain::restricted(
         regions::policy(),
@@ -39,7 +39,7 @@ pub fn server() -> Server<MsrPort<SystemCalls>> {
                 owner.set(Some(vm.channel));
             }
         },
-        |channel| MsrPort::new((owner.get() == Some(channel)).then_some(SystemCalls), cpuid()),
+        |channel| wrap(MsrPort::new((owner.get() == Some(channel)).then_some(SystemCalls), cpuid())),
     );
     Server::serving(domain)
 }

@@ -3,6 +3,7 @@
 #![no_std]
 
 mod console;
+mod end_request;
 pub mod link;
 mod regions;
 pub mod serial;
@@ -36,6 +37,7 @@ pub fn run(trace: Trace) {
     if trace == Trace::Seams {
         // A replay runs on another machine.
         start.tsc_hz = None;
+        console.line(format_args!("{}", Event::start(&start)));
         // Each has its own line.
         let [mut vcpu_lines, mut link_lines] = [Console::new(false), Console::new(false)];
         let vcpu = Recorder::new(vcpu, |event: &Event| vcpu_lines.line(format_args!("{event}")));

@@ -11,23 +11,28 @@ const LINE_STATUS: u16 = DATA + 5;
 /// Line status: the transmitter takes a byte.
 const EMPTY: u8 = 1 << 5;
 
-/// Set up the line as 115,200 baud, eight bits, no parity, without interrupts and FIFO (16550 data sheet, 8.3 and 8.6).
-/// Kernels that print do it; the others leave it as it was before them.
+/// Set up a line as 115,200 baud, eight bits, no parity, without interrupts and FIFO (16550 data sheet, 8.3 and 8.6): offset
+/// from its first port, value. Kernels that print do it with COM1; the others leave it as it was before them.
 const SET_UP: [(u16, u8); 6] = [
-    (DATA + 1, 0),
+    (1, 0),
     // The divisor latch: 1.
-    (DATA + 3, 0x80),
-    (DATA, 1),
-    (DATA + 1, 0),
-    (DATA + 3, 3),
-    (DATA + 2, 0),
+    (3, 0x80),
+    (0, 1),
+    (1, 0),
+    (3, 3),
+    (2, 0),
 ];
 
 /// Sets COM1 up.
 pub fn set_up(port: IoPort) {
-    for (register, value) in SET_UP {
+    set_up_at(port, DATA);
+}
+
+/// Sets the line up whose first port is `base`.
+pub fn set_up_at(port: IoPort, base: u16) {
+    for (offset, value) in SET_UP {
         // The kernel refuses none: all are in the range.
-        let _ = port.out8(register, value);
+        let _ = port.out8(base + offset, value);
     }
 }
 

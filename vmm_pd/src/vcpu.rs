@@ -1,5 +1,6 @@
 //! The virtual CPU by the kernel's VCPU object.
 
+use crate::end_request::EndRequest;
 use crate::regions::GuestRam;
 use core::arch::x86_64::{__cpuid, CpuidResult};
 use sel4_microkit::vcpu::{self, Completed, EntryState, Vcpu, VcpuRegisters};
@@ -13,11 +14,20 @@ const VCPU: Vcpu = Vcpu::new(0);
 #[derive(Debug)]
 pub struct MicrokitVcpu {
     ram: GuestRam,
+    end_request: EndRequest,
+    /// What the next entry sets the VMX-preemption timer to: it takes no system call of its own.
+    #[cfg(not(stock_kernel))]
+    timer: Option<u32>,
 }
 
 impl MicrokitVcpu {
-    pub const fn new(ram: GuestRam) -> Self {
-        Self { ram }
+    pub fn new(ram: GuestRam) -> Self {
+        Self {
+            ram,
+            end_request: EndRequest::listen(),
+            #[cfg(not(stock_kernel))]
+            timer: None,
+        }
     }
 }
 
@@ -32,6 +42,8 @@ impl vmm_core::Vcpu for MicrokitVcpu {
             rip: entry.rip,
             primary_controls: entry.primary_controls,
             interruption_info: u64::from(entry.injection.0),
+            #[cfg(not(stock_kernel))]
+            preemption_timer: self.timer.take(),
         };
         let completed = if entry.completed { Completed::Instruction } else { Completed::Nothing };
         let result = vcpu::enter(&mut state, completed);
@@ -51,11 +63,18 @@ impl vmm_core::Vcpu for MicrokitVcpu {
                 injection,
                 registers: Registers(exit.registers.to_words()),
             }),
-            vcpu::Return::Notified(_) => Return::Notified { rip: state.rip, injection },
+            vcpu::Return::Notified(channels) => {
+                let end = self.end_request.has_come(channels);
+                Return::Notified { rip: state.rip, injection, end }
+            }
         }
     }
 
     fn read(&mut self, field: Field) -> u64 {
+        #[cfg(not(stock_kernel))]
+        if let (Field::PreemptionTimer, Some(value)) = (field, self.timer) {
+            return value.into();
+        }
         match VCPU.read_vmcs(field as u32) {
             Ok(value) => value,
             Err(error) => panic!("the kernel refuses to read {field:?}: {error:?}"),
@@ -63,6 +82,11 @@ impl vmm_core::Vcpu for MicrokitVcpu {
     }
 
     fn write(&mut self, field: Field, value: u64) {
+        #[cfg(not(stock_kernel))]
+        if field == Field::PreemptionTimer {
+            self.timer = Some(low(value));
+            return;
+        }
         if let Err(error) = VCPU.write_vmcs(field as u32, value) {
             panic!("the kernel refuses to write {field:?}: {error:?}");
         }

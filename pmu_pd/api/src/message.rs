@@ -26,27 +26,42 @@ assert_eq_align!(Message, u64);
 impl Message {
     /// A message from what arrived: `words` is what the sender says it sent. More than [`MAX_WORDS`] words are
     /// kept as a length only; decoding refuses them.
+    #[inline]
     pub fn received(label: u64, words: &[u64]) -> Self {
-        let mut message = Self { label, count: words.len() as u64, words: [0; MAX_WORDS] };
-        for (to, from) in message.words.iter_mut().zip(words) {
-            *to = *from;
-        }
-        message
+        Self { label, count: words.len() as u64, words: padded(words) }
     }
 
+    /// Whether this is the message with this code and these words.
+    #[inline]
+    pub(crate) fn is<const N: usize>(&self, code: u64, words: [u64; N]) -> bool {
+        self.label == VERSION << VERSION_SHIFT | code && self.exactly() == Ok(words)
+    }
+
+    #[inline]
     pub(crate) fn new<const N: usize>(code: u64, words: [u64; N]) -> Self {
         const { assert!(N <= MAX_WORDS) }
         Self::received(VERSION << VERSION_SHIFT | code, &words)
     }
 
     /// The label: operation or reply code in bits 7:0, version in bits 15:8.
+    #[inline]
     pub const fn label(&self) -> u64 {
         self.label
     }
 
     /// The words sent.
+    #[inline]
     pub fn words(&self) -> &[u64] {
         self.words.get(..usize::try_from(self.count).unwrap_or(MAX_WORDS)).unwrap_or(&self.words)
+    }
+
+    /// Puts the words into message registers, of which there are at least [`MAX_WORDS`].
+    #[inline]
+    pub fn store(&self, registers: &mut [u64]) {
+        match (self.words(), registers) {
+            ([a], [to, ..]) => *to = *a,
+            (words, registers) => registers.iter_mut().zip(words).for_each(|(to, from)| *to = *from),
+        }
     }
 
     /// The operation or reply code of a label of this version.
@@ -59,11 +74,22 @@ impl Message {
     }
 
     /// The words, if there are exactly `N`.
+    #[inline]
     pub(crate) fn exactly<const N: usize>(&self) -> Result<[u64; N], Malformed> {
         match self.words.first_chunk() {
             Some(words) if self.count == N as u64 => Ok(*words),
             _ => Err(Malformed::Length { expected: N as u64, found: self.count }),
         }
+    }
+}
+
+/// `words`, then zeros. Accesses and their answers have one word or two: no loop for these.
+#[inline]
+fn padded(words: &[u64]) -> [u64; MAX_WORDS] {
+    match *words {
+        [a] => [a, 0, 0, 0, 0, 0, 0, 0],
+        [a, b] => [a, b, 0, 0, 0, 0, 0, 0],
+        _ => core::array::from_fn(|i| words.get(i).copied().unwrap_or(0)),
     }
 }
 

@@ -150,7 +150,18 @@ impl Reply {
     ///
     /// # Errors
     /// [`Malformed`] for every message that no reply encodes to.
+    #[inline]
     pub fn decode(message: &Message) -> Result<Self, Malformed> {
+        // The answer to a guest's write.
+        if message.is(ReplyCode::Done.code(), [COMPLETED]) {
+            Ok(Reply::Done)
+        } else {
+            Self::decode_any(*message)
+        }
+    }
+
+    fn decode_any(message: Message) -> Result<Self, Malformed> {
+        let message = &message;
         let code = message.code()?;
         match ReplyCode::from_code(code).ok_or(Malformed::Operation { code })? {
             ReplyCode::Opened => Ok(Reply::Opened(Configuration::from_words(message.exactly()?)?)),

@@ -45,7 +45,7 @@ fn init() -> Vmm {
     ram.map_identity();
     ram.load(code);
     start_in_64_bit_mode(VCPU).expect("the kernel takes every field of a 64-bit guest");
-    let state = EntryState { rip: program.xmm, primary_controls: PRIMARY_CONTROLS, interruption_info: 0 };
+    let state = EntryState { rip: program.xmm, primary_controls: PRIMARY_CONTROLS, ..EntryState::default() };
     Vmm { ram, program, state, random: 1 }
 }
 

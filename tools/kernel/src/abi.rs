@@ -129,13 +129,16 @@ const THREAD_REGISTER_ARRAYS: &[&str] = &["frameRegisters[] = {", "gpRegisters[]
 const GUEST_REGISTERS: &[&str] =
     &["EAX", "EBX", "ECX", "EDX", "ESI", "EDI", "EBP", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15"];
 
-/// Message registers of `VMEnter` (include/arch/x86/arch/api/vmenter.h).
+/// Message registers of `VMEnter`, and what is in the last one that it takes (include/arch/x86/arch/api/vmenter.h).
 const VM_ENTER: &[(&str, &str)] = &[
     ("RESULT_NOTIFICATION", "SEL4_VMENTER_RESULT_NOTIF"),
     ("RESULT_FAULT", "SEL4_VMENTER_RESULT_FAULT"),
     ("CALL_RIP", "SEL4_VMENTER_CALL_EIP_MR"),
     ("CALL_PRIMARY_CONTROLS", "SEL4_VMENTER_CALL_CONTROL_PPC_MR"),
     ("CALL_INTERRUPT_INFO", "SEL4_VMENTER_CALL_CONTROL_ENTRY_MR"),
+    ("CALL_TIMER", "SEL4_VMENTER_CALL_TIMER_MR"),
+    ("SET_TIMER", "SEL4_VMENTER_SET_TIMER"),
+    ("TIMER_SHIFT", "SEL4_VMENTER_TIMER_SHIFT"),
     ("FAULT_REASON", "SEL4_VMENTER_FAULT_REASON_MR"),
     ("FAULT_QUALIFICATION", "SEL4_VMENTER_FAULT_QUALIFICATION_MR"),
     ("FAULT_INSTRUCTION_LENGTH", "SEL4_VMENTER_FAULT_INSTRUCTION_LEN_MR"),

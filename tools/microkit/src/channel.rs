@@ -50,7 +50,12 @@ impl Channel {
     /// # Panics
     /// If this protection domain may not call on the channel.
     pub fn pp_call(&self, msg_info: MessageInfo) -> MessageInfo {
-        ipc::call(self.slot("pp_call", pd_pps(), BASE_ENDPOINT), msg_info)
+        ipc::call(self.endpoint(), msg_info)
+    }
+
+    /// The slot of the endpoint that a protected procedure call goes to.
+    pub(crate) fn endpoint(&self) -> u64 {
+        self.slot("pp_call", pd_pps(), BASE_ENDPOINT)
     }
 
     /// The slot of this channel's capability; `allowed` is the set of channels that have one.

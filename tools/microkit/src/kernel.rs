@@ -48,12 +48,13 @@ pub fn keep_ipc_buffer() {
 ///
 /// # Panics
 /// If called inside another call's `f`.
+#[inline(always)]
 pub fn with_ipc<T>(f: impl FnOnce(&mut Ipc) -> T) -> T {
     f(&mut IPC.0.borrow_mut())
 }
 
 /// The message words that travel in processor registers.
-type Fast = [u64; MESSAGE_REGISTERS];
+pub type Fast = [u64; MESSAGE_REGISTERS];
 
 fn load(ipc: &Ipc) -> Fast {
     core::array::from_fn(|i| ipc.buffer().message[i])
@@ -97,6 +98,12 @@ pub fn call(slot: CPtr, info: MessageInfo) -> MessageInfo {
         store(ipc, &fast);
         reply
     })
+}
+
+/// As [`call`] with the first words in `words` instead of the message registers, and the answer's as well.
+#[inline(always)]
+pub fn call_short(slot: CPtr, info: MessageInfo, words: &mut Fast) -> MessageInfo {
+    with_ipc(|ipc| ipc.call(slot, info, words))
 }
 
 /// Signals a notification.

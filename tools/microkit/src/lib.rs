@@ -53,6 +53,7 @@ pub mod msr;
 #[cfg(not(test))]
 mod panicking;
 mod printing;
+pub mod short;
 mod slots;
 mod symbols;
 pub mod vcpu;

@@ -245,6 +245,8 @@ pub const PREEMPTION_TIMER_LONGEST: u64 = u32::MAX as u64;
 pub const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// DR7 after reset (SDM vol. 3B, 18.2.4).
 pub const DR7_RESET: u64 = 0x400;
+/// DR7: accesses of debug registers trap.
+pub const DR7_GD: u64 = 1 << 13;
 /// DR6 after reset (SDM vol. 3A, table 10-1).
 pub const DR6_RESET: u64 = 0xffff_0ff0;
 pub use crate::devices::described::{APIC_BASE_ADDRESS, IOAPIC_ADDRESS};

@@ -175,7 +175,7 @@ pub fn write_vmcs<V: Vcpu>(vcpu: &mut V, mode: Mode) {
 pub const SECONDARY: u64 =
     secondary::EPT | secondary::VPID | secondary::WBINVD | secondary::UNRESTRICTED_GUEST;
 /// #AC, which a guest can raise without end while it delivers #AC, and #MC, which is the host's business.
-const EXCEPTIONS: u64 = 1 << crate::arch::vector::AC | 1 << crate::arch::vector::MC;
+pub const EXCEPTIONS: u64 = 1 << crate::arch::vector::AC | 1 << crate::arch::vector::MC;
 
 #[cfg(test)]
 mod tests {

@@ -51,6 +51,7 @@ pub fn owner_of_write(number: u32) -> Owner {
 }
 
 /// Who answers for a read of this MSR.
+#[inline]
 pub fn owner(number: u32) -> Owner {
     if let Some((_, _, owner)) = PMU.iter().find(|(first, last, _)| (*first..=*last).contains(&number)) {
         return *owner;

@@ -137,6 +137,7 @@ impl<L: PmuLink> Pmu<L> {
         }
     }
 
+    #[inline(always)]
     fn ask(&mut self, request: Request) -> Result<Reply, PmuError> {
         self.calls += 1;
         let message = self.link.call(&request.encode()).ok_or(PmuError::Gone)?;

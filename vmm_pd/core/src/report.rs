@@ -22,6 +22,8 @@ pub enum StopReason {
     Halted,
     /// It halted, and no device is set up to interrupt it.
     Idle,
+    /// It was still running when its time was over.
+    TimeLimit,
     /// Triple fault.
     TripleFault,
     /// VM entry failed: the state is not one that a processor can be in.
@@ -76,6 +78,7 @@ impl fmt::Display for StopReason {
             Self::Reset => f.write_str("the guest reset the machine"),
             Self::Idle => f.write_str("the guest halted, and nothing is set up to wake it"),
             Self::Halted => f.write_str("the guest halted with interrupts disabled"),
+            Self::TimeLimit => f.write_str("the guest was stopped at the time limit"),
             Self::TripleFault => f.write_str("triple fault"),
             Self::EntryFailure { error } => write!(f, "VM entry failed (VM-instruction error {error})"),
             Self::NoMemory(EptViolation { address, read, write, fetch, .. }) => {

@@ -5,9 +5,10 @@
 //!
 //! | kind | words |
 //! |---|---|
+//! | start | mode (0: 32-bit protected, 1: 64-bit), RIP, bytes of memory, 15 registers; the first event of a recording |
 //! | enter | RIP, primary controls, injection, flags (bit 0: completed, bit 1: registers), 15 registers if bit 1 |
 //! | exit | reason, qualification, instruction length, guest-physical address, RIP, RFLAGS, interruptibility, CR3, injection, 15 registers |
-//! | notified | RIP, injection |
+//! | notified | RIP, injection, 1 if the end is asked for |
 //! | read, write | VMCS field, value |
 //! | now | cycles |
 //! | set | number of the register, value, 1 if it takes it |
@@ -24,7 +25,8 @@ mod tests;
 pub use record::Recorder;
 pub use replay::{Difference, ReplayLink, Tape};
 
-use crate::registers::REGISTERS;
+use crate::boot::{Mode, Start};
+use crate::registers::{REGISTERS, Registers};
 use crate::vcpu::Entry;
 use core::fmt;
 use heapless::Vec;
@@ -64,10 +66,12 @@ pub enum Kind {
     Store,
     /// A register that the kernel switches is set.
     Set,
+    /// How the guest starts.
+    Start,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 13] = [
         (Self::Enter, "enter"),
         (Self::Exit, "exit"),
         (Self::Notified, "notified"),
@@ -80,6 +84,7 @@ impl Kind {
         (Self::Gone, "gone"),
         (Self::Store, "store"),
         (Self::Set, "set"),
+        (Self::Start, "start"),
     ];
 
     fn name(self) -> &'static str {
@@ -129,6 +134,24 @@ impl Event {
         let (kind, _) = Kind::ALL.into_iter().find(|(kind, _)| *kind as u64 == header & 0xff)?;
         let (words, rest) = rest.split_at_checked(usize::try_from(header >> 8).ok()?)?;
         Some((Self { kind, words: Vec::from_slice(words).ok()? }, rest))
+    }
+
+    /// How a guest starts, whose time-stamp counter's rate is not known.
+    pub fn start(start: &Start) -> Self {
+        let mode = u64::from(start.mode == Mode::Long);
+        Self::new(Kind::Start, [mode, start.rip, start.memory].into_iter().chain(start.registers.0))
+    }
+
+    /// What [`Event::start`] has made an event of.
+    pub fn as_start(&self) -> Option<Start> {
+        let (&[mode, rip, memory], registers) = self.words.split_first_chunk()?;
+        let mode = match mode {
+            0 => Mode::Protected,
+            1 => Mode::Long,
+            _ => return None,
+        };
+        let registers = Registers(registers.try_into().ok()?);
+        (self.kind == Kind::Start).then_some(Start { mode, rip, registers, memory, tsc_hz: None })
     }
 
     fn entry(entry: &Entry) -> Self {

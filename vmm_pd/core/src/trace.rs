@@ -25,7 +25,9 @@ impl fmt::Display for Line<'_> {
             Outcome::Completed(_) => f.write_str("completed"),
             Outcome::Halted(_) => f.write_str("halted"),
             Outcome::Again => f.write_str("again"),
-            Outcome::Fault(exception) => write!(f, "vector-{}", exception.vector()),
+            Outcome::Fault(exception) | Outcome::Trap(_, exception) => {
+                write!(f, "vector-{}", exception.vector())
+            }
             Outcome::Stop(_) => f.write_str("stop"),
         }
     }

@@ -31,6 +31,8 @@ pub enum Return {
         rip: u64,
         /// Valid if the injection that was asked for did not happen.
         injection: Interruption,
+        /// Somebody asks for the end of the guest.
+        end: bool,
     },
 }
 

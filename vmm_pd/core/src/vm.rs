@@ -36,6 +36,8 @@ pub enum Outcome {
     Again,
     /// The instruction raises this exception.
     Fault(Interruption),
+    /// What has happened so far, with an instruction of this length in bytes, leads to this exception.
+    Trap(u64, Interruption),
     /// The guest does not go on.
     Stop(StopReason),
 }
@@ -81,9 +83,10 @@ pub struct Vm<L> {
 /// What the VMM knows of the guest between an exit and the next entry.
 struct Processor<'a, V> {
     vcpu: &'a mut V,
-    registers: Registers,
-    /// The VMM has changed `registers`.
-    changed: bool,
+    /// The registers as the exit brought them.
+    exited: &'a Registers,
+    /// As the VMM has changed them, if it has.
+    changed: &'a mut Option<Registers>,
 }
 
 impl<L: PmuLink> Vm<L> {
@@ -147,6 +150,8 @@ impl<L: PmuLink> Vm<L> {
         }
         if self.switched.bundled() {
             self.primary_controls = boot::PRIMARY & !primary::MOV_DR;
+            // A guest with breakpoints of its own can raise it without end while it delivers it.
+            vcpu.write(Field::ExceptionBitmap, boot::EXCEPTIONS | 1 << vector::DB);
         }
         self.tsc_hz = start.tsc_hz;
         self.devices = start.tsc_hz.map_or_else(Devices::default, Devices::new);
@@ -159,18 +164,30 @@ impl<L: PmuLink> Vm<L> {
             completed: false,
             registers: Some(start.registers),
         };
+        let mut ending = false;
         loop {
             match vcpu.enter(&entry) {
-                Return::Exit(exit) => match self.exit(vcpu, observer, &exit) {
-                    Ok(next) => entry = next,
-                    Err(stop) => {
+                // Where the guest is, with all its registers.
+                Return::Exit(exit) if ending => {
+                    self.statistics.exit(exit.reason);
+                    self.history.push(&exit);
+                    self.history.stop(&exit);
+                    return StopReason::TimeLimit;
+                }
+                Return::Exit(exit) => {
+                    if let Err(stop) = self.exit(vcpu, observer, &exit, &mut entry) {
                         self.history.stop(&exit);
                         return stop;
                     }
-                },
-                Return::Notified { rip, injection } => {
+                }
+                Return::Notified { rip, injection, end } => {
                     self.injection = injection;
                     let primary_controls = self.prepare(vcpu, None);
+                    if end {
+                        ending = true;
+                        // SDM vol. 3C, 26.5.1: the guest exits before its next instruction.
+                        vcpu.write(Field::PreemptionTimer, 0);
+                    }
                     entry = Entry {
                         rip,
                         primary_controls,
@@ -183,23 +200,27 @@ impl<L: PmuLink> Vm<L> {
         }
     }
 
-    /// Handles one exit: the next entry, or why there is none.
+    /// Handles one exit and makes the next entry.
+    ///
+    /// # Errors
+    /// Why there is none.
     fn exit<V: Vcpu, O: Observer>(
         &mut self,
         vcpu: &mut V,
         observer: &mut O,
         exit: &RawExit,
-    ) -> Result<Entry, StopReason> {
+        entry: &mut Entry,
+    ) -> Result<(), StopReason> {
         self.statistics.exit(exit.reason);
         self.history.push(exit);
         self.injection = exit.injection;
-        let mut processor = Processor { vcpu, registers: exit.registers, changed: false };
+        entry.registers = None;
+        let mut processor = Processor { vcpu, exited: &exit.registers, changed: &mut entry.registers };
         let outcome = self.dispatch(&mut processor, observer, exit);
         observer.exit(exit, &outcome);
-        let Processor { vcpu, registers, changed } = processor;
         let mut state = State { rip: exit.rip, rflags: exit.rflags, interruptibility: exit.interruptibility };
         let mut halt = false;
-        let completed = match outcome {
+        entry.completed = match outcome {
             Outcome::Completed(length) => {
                 state.advance(vcpu, length);
                 true
@@ -222,21 +243,24 @@ impl<L: PmuLink> Vm<L> {
                 vcpu.write(Field::GuestRflags, exit.rflags | rflags::RF);
                 false
             }
+            Outcome::Trap(length, exception) => {
+                self.injection = exception;
+                if length != 0 {
+                    state.advance(vcpu, length);
+                }
+                false
+            }
             Outcome::Stop(stop) => return Err(stop),
         };
-        let primary_controls = self.prepare(vcpu, Some(&state));
+        entry.primary_controls = self.prepare(vcpu, Some(&state));
         // SDM vol. 3C, 27.6.2: an injected event makes a halted processor active.
         if halt && !self.injection.is_valid() {
             self.can_wake(&state)?;
             vcpu.write(Field::GuestActivity, activity::HLT);
         }
-        Ok(Entry {
-            rip: state.rip,
-            primary_controls,
-            injection: self.injection,
-            completed,
-            registers: changed.then_some(registers),
-        })
+        entry.rip = state.rip;
+        entry.injection = self.injection;
+        Ok(())
     }
 }
 
@@ -250,6 +274,7 @@ struct State {
 impl State {
     /// The instruction at RIP is done: the one place where RIP advances. Blocking by STI and MOV SS ends with
     /// it (SDM vol. 3A, 6.8.3), and single-stepping traps after it (SDM vol. 3C, 26.5.2).
+    #[inline(always)]
     fn advance<V: Vcpu>(&mut self, vcpu: &mut V, length: u64) {
         let next = self.rip.wrapping_add(length);
         let wraps = self.rip <= u64::from(u32::MAX) && next > u64::from(u32::MAX);

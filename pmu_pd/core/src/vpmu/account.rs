@@ -111,19 +111,23 @@ impl Vpmu<'_> {
         changes_status: bool,
         access: impl FnOnce(&mut Self, &mut P) -> Result<T, Trouble>,
     ) -> Result<(T, bool), Trouble> {
-        if !self.accounts() {
-            return Ok((access(self, port)?, false));
-        }
-        let (reported, watched) = (self.reported, self.is_watched(port)?);
-        let due = watched && self.look(port)?;
+        let reported = self.reported;
+        let before = if self.accounts() { Some(self.before(port)?) } else { None };
         // What an access that faults would have told is found again.
         let value = access(self, port).inspect_err(|_| self.reported = reported)?;
+        let Some((watched, due)) = before else { return Ok((value, false)) };
         // No PMI comes of a status bit that the guest sets (20.2.4.2), nor of one from when no counter was to interrupt;
         // a bit that the guest clears can be set again.
         if (changes_status || !watched) && self.is_watched(port)? {
             self.look(port)?;
         }
         Ok((value, self.complete(port, completion)? || due))
+    }
+
+    /// Whether a counter that is to interrupt counts, and has overflowed since the last look.
+    fn before(&mut self, port: &mut impl PmuPort) -> Result<(bool, bool), PortError> {
+        let watched = self.is_watched(port)?;
+        Ok((watched, watched && self.look(port)?))
     }
 
     /// Whether the kernel leaves accounting to this domain, and there is something to account.

@@ -35,6 +35,9 @@ pub const GUEST_RSP: u64 = 0x681c;
 pub const GUEST_RIP: u64 = 0x681e;
 pub const GUEST_RFLAGS: u64 = 0x6820;
 pub const GUEST_PENDING_DEBUG: u64 = 0x6822;
+pub const PREEMPTION_TIMER: u64 = 0x482e;
+
+pub const PIN_PREEMPTION_TIMER: u64 = 1 << 6;
 
 pub const PRIMARY_INTERRUPT_WINDOW: u64 = 1 << 2;
 pub const PRIMARY_TSC_OFFSETTING: u64 = 1 << 3;
@@ -45,6 +48,7 @@ pub const SECONDARY_EPT: u64 = 1 << 1;
 pub const SECONDARY_RDTSCP: u64 = 1 << 3;
 pub const EXIT_LOAD_PERF_GLOBAL_CTRL: u64 = 1 << 12;
 pub const EXIT_SAVE_PERF_GLOBAL_CTRL: u64 = 1 << 30;
+pub const ENTRY_LOAD_DEBUG: u64 = 1 << 2;
 pub const ENTRY_IA32E: u64 = 1 << 9;
 pub const ENTRY_LOAD_PERF_GLOBAL_CTRL: u64 = 1 << 13;
 pub const ENTRY_LOAD_PAT: u64 = 1 << 14;
@@ -65,6 +69,7 @@ pub mod exit {
     pub const RDMSR: u64 = 31;
     pub const WRMSR: u64 = 32;
     pub const EPT_VIOLATION: u64 = 48;
+    pub const PREEMPTION_TIMER: u64 = 52;
     pub const XSETBV: u64 = 55;
     /// VMLAUNCH or VMRESUME itself failed.
     pub const ENTRY_FAILED: u64 = 0xffff_ffff;

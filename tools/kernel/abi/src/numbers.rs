@@ -246,6 +246,9 @@ pub mod vm_enter {
     pub const CALL_RIP: usize = 0;
     pub const CALL_PRIMARY_CONTROLS: usize = 1;
     pub const CALL_INTERRUPT_INFO: usize = 2;
+    pub const CALL_TIMER: usize = 3;
+    pub const SET_TIMER: usize = 4;
+    pub const TIMER_SHIFT: usize = 32;
     pub const FAULT_REASON: usize = 3;
     pub const FAULT_QUALIFICATION: usize = 4;
     pub const FAULT_INSTRUCTION_LENGTH: usize = 5;

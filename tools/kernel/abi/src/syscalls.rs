@@ -167,8 +167,9 @@ impl Ipc {
     }
 
     /// Enters the guest of the thread's VCPU. `registers`: guest RIP, primary processor-based controls,
-    /// VM-entry interruption information, and what was completed for the guest (`numbers::pmu`); afterwards
-    /// message registers 0 to 3 of the result.
+    /// VM-entry interruption information, and what was completed for the guest (`numbers::pmu`) with the
+    /// VMX-preemption timer's new value, if it gets one (`numbers::vm_enter`); afterwards message registers 0 to 3 of
+    /// the result.
     ///
     /// A thread without a VCPU gets an unknown-syscall fault.
     pub fn vm_enter(&mut self, registers: &mut [u64; MESSAGE_REGISTERS]) -> VmEnter {

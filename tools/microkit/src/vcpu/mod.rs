@@ -13,8 +13,13 @@ use crate::kernel::with_ipc;
 use crate::slots::BASE_VCPU;
 use crate::{ChannelSet, Error, ioport::IoPort};
 use sel4_abi::VmEnter;
-use sel4_abi::numbers::pmu::{COMPLETED_BRANCH, COMPLETED_INSTRUCTION};
-use sel4_abi::numbers::vm_enter::FAULT_REASON;
+use sel4_abi::numbers::pmu::{COMPLETED_BRANCH, COMPLETED_INSTRUCTION, COMPLETED_MR};
+use sel4_abi::numbers::vm_enter::{CALL_TIMER, FAULT_REASON, SET_TIMER, TIMER_SHIFT};
+use static_assertions::const_assert_eq;
+
+// One word says both.
+const_assert_eq!(CALL_TIMER as u64, COMPLETED_MR);
+const_assert_eq!(SET_TIMER as u64 & (COMPLETED_INSTRUCTION | COMPLETED_BRANCH), 0);
 
 /// What VM entry takes from the VMM and VM exit gives back: the three fields that are not reached by
 /// [`Vcpu::write_vmcs`].
@@ -27,6 +32,8 @@ pub struct EntryState {
     /// The VM-entry interruption-information field (SDM 25.8.3). After [`enter`], bit 31 is still set if the
     /// event was not injected: submit it again.
     pub interruption_info: u64,
+    /// What the VMX-preemption timer is set to (SDM 26.5.1), if it is. [`enter`] takes it.
+    pub preemption_timer: Option<u32>,
 }
 
 /// What the VMM did on the guest's behalf since the last exit; the kernel counts it where the guest's counters
@@ -53,7 +60,9 @@ pub enum Return {
 
 /// Runs the guest of the calling thread's VCPU. The message registers are overwritten.
 pub fn enter(state: &mut EntryState, completed: Completed) -> Return {
-    let mut words = [state.rip, state.primary_controls, state.interruption_info, completed as u64];
+    let timer =
+        state.preemption_timer.take().map_or(0, |value| u64::from(value) << TIMER_SHIFT | SET_TIMER as u64);
+    let mut words = [state.rip, state.primary_controls, state.interruption_info, completed as u64 | timer];
     with_ipc(|ipc| {
         let result = ipc.vm_enter(&mut words);
         [state.rip, state.primary_controls, state.interruption_info, _] = words;

@@ -10,6 +10,7 @@ pub mod ioport;
 mod mem;
 pub mod msr;
 mod printing;
+pub mod short;
 mod slots;
 pub mod vcpu;
 

@@ -15,6 +15,8 @@ pub enum InterruptionType {
     Nmi,
     /// Hardware exception.
     Exception,
+    /// Privileged software exception: INT1.
+    PrivilegedSoftware,
     /// A type that the VMM never injects (software interrupts and exceptions, other events).
     Other(u32),
 }
@@ -61,6 +63,7 @@ impl Interruption {
             0 => InterruptionType::External,
             2 => InterruptionType::Nmi,
             3 => InterruptionType::Exception,
+            5 => InterruptionType::PrivilegedSoftware,
             other => InterruptionType::Other(other),
         }
     }

@@ -45,7 +45,9 @@ impl<V: Vcpu, S: FnMut(&Event)> Vcpu for Recorder<V, S> {
                 ];
                 Event::new(Kind::Exit, words.into_iter().chain(exit.registers.0))
             }
-            Return::Notified { rip, injection } => Event::new(Kind::Notified, [*rip, u64::from(injection.0)]),
+            Return::Notified { rip, injection, end } => {
+                Event::new(Kind::Notified, [*rip, u64::from(injection.0), u64::from(*end)])
+            }
         });
         result
     }

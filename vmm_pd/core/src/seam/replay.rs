@@ -108,8 +108,9 @@ impl<'a> Tape<'a> {
         let (event, rest) = self.peek()?;
         let result = match (event.kind, event.words()) {
             (Kind::Exit, words) => exit(words).map(Return::Exit),
-            (Kind::Notified, [rip, injection]) => {
-                Some(Return::Notified { rip: *rip, injection: Interruption(low(*injection)) })
+            (Kind::Notified, [rip, injection, end]) => {
+                let injection = Interruption(low(*injection));
+                Some(Return::Notified { rip: *rip, injection, end: *end != 0 })
             }
             _ => None,
         };

@@ -1,7 +1,7 @@
 //! What is recorded is replayed; whatever is changed in between is noticed.
 
 use super::{Event, Kind, Recorder, ReplayLink, Tape};
-use crate::boot::Start;
+use crate::boot::{Mode, Start};
 use crate::vm::tests::double::{
     Playback, Policy, RIP, Seen, apic_with_lvtpc, exit, pmi, rdmsr, usual, wrmsr,
 };
@@ -105,4 +105,17 @@ fn a_missing_event_differs_and_an_early_end_does_not() {
     let enter = events.iter().rposition(|event| event.kind == Kind::Enter).expect("an entry");
     assert_eq!(replay(&words(&events[..enter])), Ok(9));
     assert!(replay(&[0]).is_err());
+}
+
+#[test]
+fn a_start_comes_back_from_its_line() {
+    let mut start = Start::long(RIP, SIZE);
+    for mode in [Mode::Protected, Mode::Long] {
+        start.mode = mode;
+        let event = Event::parse(&Event::start(&start).to_string()).expect("a line of ours");
+        assert_eq!(event.as_start(), Some(start));
+    }
+    assert_eq!(Event::new(Kind::Start, [2; 18]).as_start(), None);
+    assert_eq!(Event::new(Kind::Start, [1; 17]).as_start(), None);
+    assert_eq!(Event::new(Kind::Exit, [1; 18]).as_start(), None);
 }

@@ -2,7 +2,7 @@
 
 use super::{Observer, Outcome, Processor, Vm};
 use crate::apic::{GeneralProtection, Mode};
-use crate::arch::{Field, Interruption, InterruptionType, cr0, cr4, vector};
+use crate::arch::{DR7_GD, Field, Interruption, InterruptionType, cr0, cr4, vector};
 use crate::control::{self, ControlFault};
 use crate::cpuid::{Leaf, Shown, cpuid, shows_osxsave};
 use crate::devices::IoOutcome;
@@ -17,6 +17,7 @@ use pmu_api::{OverflowDecision, Privilege};
 const GENERAL_PROTECTION: Outcome = Outcome::Fault(Interruption::exception_with_code(vector::GP));
 const UNDEFINED: Outcome = Outcome::Fault(Interruption::exception(vector::UD));
 impl<L: PmuLink> Vm<L> {
+    #[inline(always)]
     pub(super) fn dispatch<V: Vcpu, O: Observer>(
         &mut self,
         cpu: &mut Processor<'_, V>,
@@ -42,26 +43,20 @@ impl<L: PmuLink> Vm<L> {
             VmExit::Io(access) if access.string => self.string_io(cpu, observer, exit, access),
             VmExit::Io(access) => self.io(cpu, observer, access, length),
             VmExit::ControlRegister(access) => {
-                cpu.changed = true;
-                let done = control::control_register(
-                    cpu.vcpu,
-                    &mut self.apic,
-                    &mut cpu.registers,
-                    self.switched.cr4(),
-                    access,
-                );
+                let registers = cpu.changed.get_or_insert(*cpu.exited);
+                let cr4 = self.switched.cr4();
+                let done = control::control_register(cpu.vcpu, &mut self.apic, registers, cr4, access);
                 control_outcome(done, length)
             }
             VmExit::DebugRegister(access) => {
-                cpu.changed = true;
                 let long = control::is_long(cpu.vcpu);
-                control_outcome(self.debug.access(&mut cpu.registers, access, long), length)
+                control_outcome(self.debug.access(cpu.registers_mut(), access, long), length)
             }
             VmExit::EptViolation(violation) => self.ept_violation(cpu, exit, violation),
             // A processor without it.
             VmExit::Xsetbv if self.switched.offered() == 0 => UNDEFINED,
             VmExit::Xsetbv => {
-                let (register, value) = (cpu.registers.low(Gpr::Rcx), cpu.registers.edx_eax());
+                let (register, value) = (cpu.registers().low(Gpr::Rcx), cpu.registers().edx_eax());
                 let done = self.switched.xsetbv(cpu.vcpu, register, value);
                 done.map_or(GENERAL_PROTECTION, |()| Outcome::Completed(length))
             }
@@ -70,7 +65,7 @@ impl<L: PmuLink> Vm<L> {
             VmExit::Invd | VmExit::Wbinvd | VmExit::Pause => Outcome::Completed(length),
             // There is no other processor that could have sent one.
             VmExit::InitSignal | VmExit::StartupIpi => Outcome::Again,
-            VmExit::ExceptionOrNmi => exception(cpu.vcpu),
+            VmExit::ExceptionOrNmi => exception(cpu.vcpu, length),
             VmExit::TripleFault => Outcome::Stop(StopReason::TripleFault),
             VmExit::TaskSwitch => Outcome::Stop(StopReason::Unsupported("task switch")),
             VmExit::EntryFailure => {
@@ -83,7 +78,7 @@ impl<L: PmuLink> Vm<L> {
     fn cpuid<V: Vcpu>(&self, cpu: &mut Processor<'_, V>) {
         let apic = self.apic.mode() != Mode::Disabled;
         let switched = &self.switched;
-        let (eax, ecx) = (cpu.registers.low(Gpr::Rax), cpu.registers.low(Gpr::Rcx));
+        let (eax, ecx) = (cpu.registers().low(Gpr::Rax), cpu.registers().low(Gpr::Rcx));
         // The read is a system call.
         let osxsave = shows_osxsave(eax)
             && switched.offered() != 0
@@ -91,13 +86,12 @@ impl<L: PmuLink> Vm<L> {
         let shown = Shown { pmu: &self.configuration, apic, tsc_hz: self.tsc_hz, switched, osxsave };
         let Leaf { eax, ebx, ecx, edx } = cpuid(eax, ecx, &shown);
         for (register, value) in [(Gpr::Rax, eax), (Gpr::Rbx, ebx), (Gpr::Rcx, ecx), (Gpr::Rdx, edx)] {
-            cpu.registers.set(register, u64::from(value));
+            cpu.registers_mut().set(register, u64::from(value));
         }
-        cpu.changed = true;
     }
 
     fn write_msr<V: Vcpu>(&mut self, cpu: &mut Processor<'_, V>, length: u64) -> Outcome {
-        let (number, value) = (cpu.registers.low(Gpr::Rcx), cpu.registers.edx_eax());
+        let (number, value) = (cpu.registers().low(Gpr::Rcx), cpu.registers().edx_eax());
         let done = match msr::owner_of_write(number) {
             Owner::PmuControl => {
                 self.statistics.control_traps += 1;
@@ -124,7 +118,7 @@ impl<L: PmuLink> Vm<L> {
     }
 
     fn read_msr<V: Vcpu>(&mut self, cpu: &mut Processor<'_, V>, length: u64) -> Outcome {
-        let number = cpu.registers.low(Gpr::Rcx);
+        let number = cpu.registers().low(Gpr::Rcx);
         let value = match msr::owner(number) {
             Owner::PmuControl => {
                 self.statistics.control_reads += 1;
@@ -142,8 +136,7 @@ impl<L: PmuLink> Vm<L> {
             Owner::None => self.unknown_msr(),
         };
         value.map_or(GENERAL_PROTECTION, |value| {
-            cpu.registers.set_edx_eax(value);
-            cpu.changed = true;
+            cpu.registers_mut().set_edx_eax(value);
             Outcome::Completed(length)
         })
     }
@@ -155,10 +148,9 @@ impl<L: PmuLink> Vm<L> {
         let allowed = cpu.vcpu.read(Field::GuestCr4) & cr4::PCE != 0;
         // SDM vol. 3C, table 25-2: the DPL of SS is the CPL.
         let privilege = Privilege::new(rights >> 5 & 3, protected, allowed);
-        let answer = self.pmu.rdpmc(cpu.registers.low(Gpr::Rcx), privilege);
+        let answer = self.pmu.rdpmc(cpu.registers().low(Gpr::Rcx), privilege);
         self.answer(answer).map_or(GENERAL_PROTECTION, |value| {
-            cpu.registers.set_edx_eax(value);
-            cpu.changed = true;
+            cpu.registers_mut().set_edx_eax(value);
             Outcome::Completed(length)
         })
     }
@@ -227,12 +219,11 @@ impl<L: PmuLink> Vm<L> {
             let value = u64::from(self.devices.read(access, now));
             // SDM vol. 1, 3.4.1.1: a 32-bit result clears the upper half, a smaller one keeps the rest.
             let kept =
-                if access.bytes < 4 { cpu.registers.get(Gpr::Rax) & !u64::from(access.mask()) } else { 0 };
-            cpu.registers.set(Gpr::Rax, kept | value);
-            cpu.changed = true;
+                if access.bytes < 4 { cpu.registers().get(Gpr::Rax) & !u64::from(access.mask()) } else { 0 };
+            cpu.registers_mut().set(Gpr::Rax, kept | value);
             return Outcome::Completed(length);
         }
-        match self.devices.write(access, cpu.registers.low(Gpr::Rax), now) {
+        match self.devices.write(access, cpu.registers().low(Gpr::Rax), now) {
             IoOutcome::Written => {}
             IoOutcome::Output(byte) => observer.output(byte),
             IoOutcome::Ended(stop) => return Outcome::Stop(stop),
@@ -250,13 +241,25 @@ fn control_outcome(done: Result<(), ControlFault>, length: u64) -> Outcome {
 }
 
 /// An intercepted exception (SDM vol. 3C, 25.9.2), or an NMI of the host, which the kernel has seen.
-fn exception<V: Vcpu>(vcpu: &mut V) -> Outcome {
+fn exception<V: Vcpu>(vcpu: &mut V, length: u64) -> Outcome {
     let event = Interruption(low(vcpu.read(Field::ExitInterruptionInformation)));
     let delivering = Interruption(low(vcpu.read(Field::IdtVectoringInformation)));
     match (event.kind(), event.vector()) {
         (InterruptionType::Nmi, _) => Outcome::Again,
-        (InterruptionType::Exception, vector::AC) if delivering.is_valid() => {
+        (InterruptionType::Exception, vector::AC | vector::DB) if delivering.is_valid() => {
             Outcome::Stop(StopReason::Delivery(delivering))
+        }
+        // SDM vol. 3B, 18.2.4: DR7.GD is clear in the handler. DR6 is the kernel's matter.
+        (InterruptionType::Exception, vector::DB) => {
+            let control = vcpu.read(Field::GuestDr7);
+            if control & DR7_GD != 0 {
+                vcpu.write(Field::GuestDr7, control & !DR7_GD);
+            }
+            Outcome::Trap(0, Interruption::exception(vector::DB))
+        }
+        // INT1: a trap, after the instruction (SDM vol. 2A, INT n/INTO/INT3/INT1).
+        (InterruptionType::PrivilegedSoftware, vector::DB) => {
+            Outcome::Trap(length, Interruption::exception(vector::DB))
         }
         (InterruptionType::Exception, vector::AC) => {
             Outcome::Fault(Interruption::exception_with_code(vector::AC))

@@ -10,7 +10,23 @@ use crate::vcpu::Vcpu;
 impl<L: PmuLink> Vm<L> {
     /// Chooses the event to inject, arms the preemption timer, and returns the primary controls with the
     /// windows that are needed. Without a `state` (the guest ran on since the last exit) nothing new is injected.
+    #[inline(always)]
     pub(super) fn prepare<V: Vcpu>(&mut self, vcpu: &mut V, state: Option<&State>) -> u64 {
+        if self.is_quiet() { self.primary_controls } else { self.prepare_events(vcpu, state) }
+    }
+
+    /// Whether there is nothing to inject and nothing to wait for.
+    fn is_quiet(&self) -> bool {
+        self.deadline().is_none()
+            && self.timer.is_idle()
+            && !self.apic.has_ended()
+            && !self.devices.ioapic.has_message()
+            && !self.apic.nmi_pending()
+            && self.apic.pending().is_none()
+            && !self.external_interrupt()
+    }
+
+    fn prepare_events<V: Vcpu>(&mut self, vcpu: &mut V, state: Option<&State>) -> u64 {
         self.timers(vcpu);
         self.route();
         let mut pending = self.apic.pending();
@@ -146,9 +162,14 @@ impl PreemptionTimer {
         Self { shift: SHIFT, started: 0, value: PREEMPTION_TIMER_LONGEST }
     }
 
+    /// Whether it runs without a deadline.
+    const fn is_idle(&self) -> bool {
+        self.value == PREEMPTION_TIMER_LONGEST
+    }
+
     fn arm<V: Vcpu>(&mut self, vcpu: &mut V, deadline: Option<u64>) {
         let value = match deadline {
-            None if self.value == PREEMPTION_TIMER_LONGEST => return,
+            None if self.is_idle() => return,
             None => PREEMPTION_TIMER_LONGEST,
             Some(deadline) => {
                 self.started = vcpu.now();

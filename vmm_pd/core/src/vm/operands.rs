@@ -5,13 +5,23 @@ use crate::alu::mask;
 use crate::arch::{Field, cr0};
 use crate::control::is_long;
 use crate::instruction::{CodeSize, Register, Source};
-use crate::registers::{Gpr, Operand};
+use crate::registers::{Gpr, Operand, Registers};
 use crate::vcpu::Vcpu;
 
 /// D bit of the CS access rights (SDM vol. 3C, table 25-2).
 const CS_BIG: u64 = 1 << 14;
 
 impl<V: Vcpu> Processor<'_, V> {
+    /// The general-purpose registers.
+    pub fn registers(&self) -> &Registers {
+        self.changed.as_ref().unwrap_or(self.exited)
+    }
+
+    /// The same, to be changed.
+    pub fn registers_mut(&mut self) -> &mut Registers {
+        self.changed.get_or_insert(*self.exited)
+    }
+
     /// How the guest's code is read.
     pub fn code_size(&mut self) -> CodeSize {
         if is_long(self.vcpu) {
@@ -37,17 +47,14 @@ impl<V: Vcpu> Processor<'_, V> {
     /// All of a register.
     pub fn full(&mut self, operand: Operand) -> u64 {
         match operand {
-            Operand::Gpr(register) => self.registers.get(register),
+            Operand::Gpr(register) => self.registers().get(register),
             Operand::Rsp => self.vcpu.read(Field::GuestRsp),
         }
     }
 
     fn set_full(&mut self, operand: Operand, value: u64) {
         match operand {
-            Operand::Gpr(register) => {
-                self.registers.set(register, value);
-                self.changed = true;
-            }
+            Operand::Gpr(register) => self.registers_mut().set(register, value),
             Operand::Rsp => self.vcpu.write(Field::GuestRsp, value),
         }
     }

@@ -103,10 +103,10 @@ impl<L: PmuLink> Vm<L> {
             supervisor: cpu.privilege_level() < 3,
         };
         let index = if access.input { Gpr::Rdi } else { Gpr::Rsi };
-        let left = if access.repeat { cpu.registers.get(Gpr::Rcx) & mask(address_bytes) } else { 1 };
+        let left = if access.repeat { cpu.registers().get(Gpr::Rcx) & mask(address_bytes) } else { 1 };
         for done in 0..left.min(MOST) {
             // The offset wraps inside the segment: the processor finds the linear address anew.
-            if done > 0 && cpu.registers.get(index) & mask(address_bytes) == 0 {
+            if done > 0 && cpu.registers().get(index) & mask(address_bytes) == 0 {
                 return Outcome::Again;
             }
             let moved = if access.input {

@@ -14,6 +14,7 @@ programs! {
     sse_only p_sse_only p_sse_only_end "Sets CR4.OSXSAVE; R10: XCR0 as XGETBV reads it; VMCALL, then VZEROALL."
     tsc_aux p_tsc_aux p_tsc_aux_end "RDTSCP for ever, with a VMCALL after each; RCX: TSC_AUX."
     cr2_and_time p_cr2_and_time p_cr2_and_time_end "VMCALL with RBX: CR2, EDX:EAX: RDTSC."
+    general_detect p_general_detect p_general_detect_end "Sets DR7.GD and reads DR6, which is #DB; RBX: DR6, VMCALL."
     read_pat p_read_pat p_read_pat_end "VMCALL, then RDMSR of IA32_PAT."
     write_cr4 p_write_cr4 p_write_cr4_end "MOV of RBX to CR4, HLT."
     far_memory p_far_memory p_far_memory_end "32-bit, without paging. EDI: address, EBX: value. Writes it there and 2 MiB - 4 above, VMCALL with ESI and EDX: \
@@ -92,6 +93,14 @@ p_write_msr:
     wrmsr
     hlt
 p_write_msr_end:
+
+.globl p_general_detect, p_general_detect_end
+p_general_detect:
+    mov eax, 0x2400
+    mov dr7, rax
+    mov rbx, dr6
+    vmcall
+p_general_detect_end:
 
 .globl p_cr2_and_time, p_cr2_and_time_end
 p_cr2_and_time:

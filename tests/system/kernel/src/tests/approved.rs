@@ -250,6 +250,30 @@ pub fn full(root: &mut Root, _: &Shared) {
     vm.set_mode(root, pmu::MODE_OFF);
 }
 
+/// No value is found that nobody has approved of, whatever the free places of the table hold.
+pub fn free_places(root: &mut Root, _: &Shared) {
+    const VALUES: u64 = 64;
+    let mut vm = direct(root);
+    for approved in [0, 1, VALUES / 2] {
+        for value in 0..VALUES {
+            assert_eq!(write(root, &mut vm, PERFEVTSEL0, value), exit::WRMSR, "{value:#x} in an empty table");
+        }
+        vm.approve(root, PERFEVTSEL0, approved, approved);
+        for value in 0..VALUES {
+            let wanted = if value == approved { exit::HLT } else { exit::WRMSR };
+            assert_eq!(write(root, &mut vm, PERFEVTSEL0, value), wanted, "{value:#x} beside {approved:#x}");
+        }
+        // Each of the three takes the pairs back.
+        match approved {
+            0 => root.ipc.vcpu_pmu_withdraw(vm.vcpu).expect("withdraw"),
+            1 => vm.write_msr(root, PERFEVTSEL0, 0),
+            _ => vm.set_mode(root, pmu::MODE_DIRECT),
+        }
+        assert_eq!(write(root, &mut vm, PERFEVTSEL0, approved), exit::WRMSR, "{approved:#x} after all");
+    }
+    vm.set_mode(root, pmu::MODE_OFF);
+}
+
 static STACK: Stack<0x1000> = Stack::new();
 static BUFFER: BufferPage = BufferPage::new();
 static RETURNS: AtomicU64 = AtomicU64::new(0);

@@ -8,7 +8,7 @@ use crate::threads::Thread;
 use crate::vm::{LAST_PAGE, Vm};
 use crate::vmcs::{self, exit};
 use core::sync::atomic::{AtomicU64, Ordering};
-use sel4_abi::numbers::{label, object, slot, syscall};
+use sel4_abi::numbers::{label, object, slot, syscall, vm_enter};
 use sel4_abi::{Error, Ipc, Rights, VmEnter, yield_now};
 
 static STACK: Stack<0x2000> = Stack::new();
@@ -70,6 +70,32 @@ pub fn without_vcpu(root: &mut Root, _: &Shared) {
     let registers = root.ipc.tcb_read_registers(thread.tcb, true).expect("registers");
     let number = registers[sel4_abi::numbers::thread_register::RDX];
     assert_eq!(number.cast_signed(), syscall::VM_ENTER, "it stopped elsewhere");
+}
+
+/// VMEnter sets the VMX-preemption timer when it is told to, and only then.
+pub fn timer(root: &mut Root, _: &Shared) {
+    const HALT: &[u8] = &[0xf4];
+    let set = vm_enter::SET_TIMER as u64;
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.write_vmcs(root, vmcs::PREEMPTION_TIMER, 7);
+    let all_but_set = 0xffff_ffff << vm_enter::TIMER_SHIFT | u64::from(u32::MAX) & !set;
+    for (word, left) in
+        [(0, 7), (all_but_set, 7), (5 << vm_enter::TIMER_SHIFT | set, 5), (set, 0), (u64::MAX, 0xffff_ffff)]
+    {
+        vm.load(root, HALT);
+        assert_eq!(vm.enter_with(root, word).reason, exit::HLT, "{word:#x}: the timer is off");
+        assert_eq!(vm.read_vmcs(root, vmcs::PREEMPTION_TIMER), left, "{word:#x}");
+    }
+    // SDM 26.5.1: a guest that is entered with 0 exits before its first instruction, with more later.
+    vm.write_vmcs(root, vmcs::PIN_CONTROLS, vmcs::PIN_PREEMPTION_TIMER);
+    vm.load(root, HALT);
+    assert_eq!(vm.enter_with(root, set).reason, exit::PREEMPTION_TIMER);
+    assert_eq!(vm.rip, crate::guest::CODE as u64);
+    vm.load(root, SPIN);
+    assert_eq!(vm.enter_with(root, 100 << vm_enter::TIMER_SHIFT | set).reason, exit::PREEMPTION_TIMER);
+    vm.load(root, HALT);
+    assert_eq!(vm.enter_with(root, 0xffff_ffff << vm_enter::TIMER_SHIFT | set).reason, exit::HLT);
 }
 
 /// A VCPU is taken from a thread that is in its guest: that thread returns with badge 0.

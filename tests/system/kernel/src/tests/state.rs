@@ -160,6 +160,25 @@ pub fn cr2_and_time(root: &mut Root, _: &Shared) {
     assert_eq!(time >> 60, 1, "the guest's time is {time:#x}");
 }
 
+/// #DB, #AC and #MC exit whatever the VMM wants, and an exit by #DB puts its cause into DR6 (SDM table 28-1; 18.2.3: bit 13).
+pub fn forced_exceptions(root: &mut Root, _: &Shared) {
+    const FORCED: u64 = 1 << 1 | 1 << 17 | 1 << 18;
+    const BD: u64 = 1 << 13;
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.load(root, state::general_detect());
+    assert_eq!(vm.read_vmcs(root, vmcs::EXCEPTION_BITMAP), FORCED);
+    vm.write_vmcs(root, vmcs::EXCEPTION_BITMAP, 1);
+    assert_eq!(vm.read_vmcs(root, vmcs::EXCEPTION_BITMAP), FORCED | 1);
+    let controls = vm.read_vmcs(root, vmcs::ENTRY_CONTROLS);
+    vm.write_vmcs(root, vmcs::ENTRY_CONTROLS, controls | vmcs::ENTRY_LOAD_DEBUG);
+    let left = vm.enter(root);
+    assert_eq!(left.reason, exit::EXCEPTION);
+    vm.write_vmcs(root, vmcs::GUEST_DR7, 0x400);
+    assert_eq!(vm.run(root), exit::VMCALL);
+    assert_eq!(vm.registers[reg::EBX] & (0xf | BD), BD);
+}
+
 fn has_avx() -> bool {
     const AVX: u32 = 1 << 28;
     __cpuid(1).ecx & AVX != 0

@@ -6,6 +6,7 @@ use crate::registers::Gpr;
 use crate::vm::tests::double::Ran;
 use crate::{Field, RawExit, Return, StopReason};
 use pmu_api::{OverflowDecision, Reply, Request};
+use std::collections::VecDeque;
 
 fn after(setup: &[RawExit], exits: &[RawExit]) -> Ran {
     run(&[setup, exits].concat())
@@ -87,8 +88,8 @@ fn a_notification_keeps_the_injection_and_injects_nothing_new() {
     let mut exits: std::collections::VecDeque<Return> =
         apic_with_lvtpc(FIXED).into_iter().map(Return::Exit).collect();
     exits.push_back(Return::Exit(pmi(2)));
-    exits.push_back(Return::Notified { rip: 0x5000, injection: Interruption::NONE });
-    exits.push_back(Return::Notified { rip: 0x5001, injection: Interruption::nmi() });
+    exits.push_back(Return::Notified { rip: 0x5000, injection: Interruption::NONE, end: false });
+    exits.push_back(Return::Notified { rip: 0x5001, injection: Interruption::nmi(), end: false });
     let ran = play(usual, exits, vec![0; 0x1_0000]);
     let first = ran.entries[5];
     assert_eq!((first.rip, first.injection.is_valid(), first.completed), (0x5000, false, false));
@@ -321,4 +322,21 @@ fn an_nmi_of_the_io_apic_is_injected() {
     let exits = [store(0, 0x2c), store(0x10, 0x455), out(0x200e, 1)];
     let ran = play(usual, exits.map(Return::Exit).into(), memory);
     assert_eq!(ran.entries[3].injection, Interruption::nmi());
+}
+
+/// SDM vol. 3C, 26.5.1: with a timer of 0 the guest exits before its next instruction; the report has where it is.
+#[test]
+fn a_request_ends_the_guest_where_it_is() {
+    let mut last = with(exit(52), &[(Gpr::Rbx, 0xb)]);
+    last.rip = 0x7777;
+    let mut exits = VecDeque::from([Return::Exit(exit(10))]);
+    exits.push_back(Return::Notified { rip: 0x7777, injection: Interruption::NONE, end: true });
+    exits.push_back(Return::Exit(last));
+    exits.push_back(Return::Exit(exit(10)));
+    let ran = play(usual, exits, vec![0; 0x20_0000]);
+    assert_eq!((ran.stop, ran.field(Field::PreemptionTimer)), (StopReason::TimeLimit, 0));
+    assert_eq!((ran.entries.len(), ran.entries[2].rip), (3, 0x7777));
+    let report = ran.vm.report(ran.stop).to_string();
+    assert!(report.contains("@registers rip=0x7777") && report.contains("rbx=0xb "), "{report}");
+    assert!(report.contains("the guest was stopped at the time limit"), "{report}");
 }

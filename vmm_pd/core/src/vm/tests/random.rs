@@ -192,7 +192,7 @@ const fn kind(outcome: &Outcome) -> &'static str {
         Outcome::Completed(_) => "completed",
         Outcome::Halted(_) => "halted",
         Outcome::Again => "again",
-        Outcome::Fault(_) => "fault",
+        Outcome::Fault(_) | Outcome::Trap(..) => "fault",
         Outcome::Stop(_) => "stop",
     }
 }

@@ -1,9 +1,9 @@
 //! The time-stamp counter and the debug registers, on a kernel that takes what belongs to them and on one that does not.
 
 use super::double::*;
-use crate::Field;
 use crate::arch::{msr, primary};
 use crate::registers::Gpr;
+use crate::{Field, Interruption, RawExit, Return};
 use std::collections::HashMap;
 
 const LVT_TIMER: u32 = 0x832;
@@ -78,4 +78,35 @@ fn a_completed_instruction_traps_by_single_step() {
         let ran = run(&[wrmsr(msr::DEBUGCTL, debugctl), cpuid]);
         assert_eq!(ran.field(Field::GuestPendingDebug), pending, "IA32_DEBUGCTL {debugctl}");
     }
+}
+
+/// SDM vol. 3C, table 28-1: an intercepted debug exception is the guest's own; DR7.GD is clear in its handler.
+#[test]
+fn a_debug_exception_is_given_back() {
+    const DB: u32 = 1;
+    let at = |information: u64, length: u64| {
+        let fields = [
+            (Field::ExitInterruptionInformation as u32, 1 << 31 | information << 8 | 1),
+            (Field::IdtVectoringInformation as u32, 0),
+        ];
+        let exit = RawExit { instruction_length: length, ..exit(0) };
+        // The guest's DR7 is written before the exit.
+        let vcpu = Playback { on_enter: Some((1, Field::GuestDr7 as u32, 0x2402)), ..Playback::default() };
+        let vcpu = Playback { takes: |_, _| true, fields: fields.into(), ..vcpu };
+        run_on_vcpu(
+            usual,
+            Playback { exits: [Return::Exit(exit)].into(), memory: vec![0; 0x20_0000], ..vcpu },
+        )
+    };
+    let (ran, _) = at(3, 0);
+    let next = ran.entries[1];
+    assert_eq!((next.rip, next.completed, next.injection), (RIP, false, Interruption::exception(1)));
+    assert_eq!(ran.field(Field::GuestDr7), 0x402);
+    assert_ne!(ran.field(Field::ExceptionBitmap) & 1 << DB, 0);
+    assert!(!ran.fields.contains_key(&(Field::GuestRflags as u32)) || ran.field(Field::GuestRflags) == 2);
+    // INT1 comes after its instruction.
+    let (ran, _) = at(5, 1);
+    assert_eq!((ran.entries[1].rip, ran.entries[1].injection), (RIP + 1, Interruption::exception(1)));
+    let (ran, _) = run_on_vcpu(usual, Playback { memory: vec![0; 0x20_0000], ..Playback::default() });
+    assert_eq!(ran.field(Field::ExceptionBitmap) & 1 << DB, 0, "a kernel that does not switch them");
 }

@@ -19,8 +19,6 @@
 /* Blocking by STI and by MOV SS (SDM 25.4.2) */
 #define BLOCKING_BY_ONE     MASK(2)
 
-compile_assert(places_are_four_bits, PMU_PAIRS == 16)
-
 static inline bool_t
 is_active(word_t control, uint64_t value)
 {
@@ -42,7 +40,7 @@ pmu_find_active(vcpu_pmu_t *pmu)
 }
 
 /* `control` exists in this hardware, which takes `value`. A value that is there already is not written. */
-void
+inline void FORCE_INLINE
 pmu_write_control(vcpu_pmu_t *pmu, word_t control, uint64_t value)
 {
     uint64_t *saved = control == PMU_FIXED_CTRL ? &pmu->fixed_ctrl : &pmu->selector[control];
@@ -60,42 +58,56 @@ pmu_write_control(vcpu_pmu_t *pmu, word_t control, uint64_t value)
     }
 }
 
-/* The first of the places that a value may have: bits 31:28 of its product with 2^32 divided by the golden ratio. */
-static inline word_t
-first_place(uint32_t guest)
-{
-    return (guest * 0x9e3779b1u) >> 28;
-}
+/* The set of a guest's value: the upper bits of its product with 2^32 divided by the golden ratio. */
+#define SET_OF(guest)   ((word_t)(((guest) * 0x9e3779b1u & MASK(32)) >> (32 - PMU_SET_BITS)))
 
-/*
- * The place of `guest`, else a free one (then `used` lacks it), else PMU_PAIRS. Pairs go only all together, so that
- * none can stand behind a free place.
- */
-static inline word_t FORCE_INLINE
-find_place(pmu_control_t *control, uint32_t guest)
+/* A place without a pair holds a guest's value of another set, so that it is never found. */
+#define FOREIGN(set)    ((set) == 0)
+
+compile_assert(zero_is_of_set_zero, SET_OF(0u) == 0)
+compile_assert(one_is_of_another_set, SET_OF(1u) != 0)
+
+/* The pair that is approved for `guest`, or NULL. */
+static inline pmu_pair_t * FORCE_INLINE
+find_pair(pmu_control_t *control, uint32_t guest)
 {
-    word_t i, place = first_place(guest);
+    pmu_pair_t *pair = control->pair[SET_OF(guest)];
+    word_t i;
 #pragma GCC unroll 4
-    for (i = 0; i < PMU_WAYS; i++, place = (place + 1) % PMU_PAIRS) {
-        if (!(control->used >> place & 1) || control->pair[place].guest == guest) {
-            return place;
+    for (i = 0; i < PMU_WAYS; i++) {
+        if (pair[i].guest == guest) {
+            return &pair[i];
         }
     }
-    return PMU_PAIRS;
+    return NULL;
 }
 
-void
+inline void FORCE_INLINE
 pmu_approve(vcpu_pmu_t *pmu, word_t number, uint32_t guest, uint32_t hardware)
 {
     pmu_control_t *control = &pmu->control[number];
-    word_t place = find_place(control, guest);
-    if (place == PMU_PAIRS) {
-        place = (first_place(guest) + control->replaced++ % PMU_WAYS) % PMU_PAIRS;
+    pmu_pair_t *pair = find_pair(control, guest);
+    word_t set = SET_OF(guest);
+    if (!pair) {
+        pair = &control->pair[set][control->next[set]++ % PMU_WAYS];
     }
-    pmu_write_control(pmu, number, hardware);
     control->guest = guest;
-    control->used |= BIT(place);
-    control->pair[place] = (pmu_pair_t) { guest, hardware };
+    control->approved = true;
+    *pair = (pmu_pair_t) { guest, hardware };
+    pmu_write_control(pmu, number, hardware);
+}
+
+void
+pmu_withdraw_control(pmu_control_t *control)
+{
+    word_t set, i;
+    control->approved = false;
+    for (set = 0; set < PMU_SETS; set++) {
+        control->next[set] = 0;
+        for (i = 0; i < PMU_WAYS; i++) {
+            control->pair[set][i].guest = FOREIGN(set);
+        }
+    }
 }
 
 void
@@ -103,7 +115,7 @@ pmu_withdraw(vcpu_pmu_t *pmu)
 {
     word_t i;
     for (i = 0; i < PMU_N_CONTROL; i++) {
-        pmu->control[i].used = 0;
+        pmu_withdraw_control(&pmu->control[i]);
     }
 }
 
@@ -116,8 +128,9 @@ approved_access(vcpu_t *vcpu, bool_t write)
 {
     vcpu_pmu_t *pmu = &vcpu->pmu;
     uint32_t msr = vcpu->gp_registers[VCPU_ECX];
-    word_t number = msr - IA32_PERFEVTSEL0, place, rip, next, blocking;
+    word_t number = msr - IA32_PERFEVTSEL0, rip, next, blocking;
     pmu_control_t *control;
+    pmu_pair_t *pair;
     uint64_t guest;
     if (number >= pmuGeometry.n_gp) {
         if (msr != IA32_FIXED_CTR_CTRL) {
@@ -126,9 +139,6 @@ approved_access(vcpu_t *vcpu, bool_t write)
         number = PMU_FIXED_CTRL;
     }
     control = &pmu->control[number];
-    if (!control->used || pmu->mode == PMU_MODE_OFF) {
-        return false;
-    }
     guest = control->guest;
     if (write) {
         guest = (uint64_t)vcpu->gp_registers[VCPU_EDX] << 32 | (uint32_t)vcpu->gp_registers[VCPU_EAX];
@@ -136,8 +146,8 @@ approved_access(vcpu_t *vcpu, bool_t write)
             return false;
         }
     }
-    place = find_place(control, guest);
-    if (place == PMU_PAIRS || !(control->used >> place & 1)) {
+    pair = find_pair(control, guest);
+    if (!pair || pmu->mode == PMU_MODE_OFF) {
         return false;
     }
     rip = vmread(VMX_GUEST_RIP);
@@ -153,7 +163,7 @@ approved_access(vcpu_t *vcpu, bool_t write)
     vmwrite(VMX_GUEST_RIP, next);
     if (write) {
         control->guest = guest;
-        pmu_write_control(pmu, number, control->pair[place].hardware);
+        pmu_write_control(pmu, number, pair->hardware);
         pmu->approved_writes++;
     } else {
         vcpu->gp_registers[VCPU_EAX] = guest;
@@ -165,15 +175,15 @@ approved_access(vcpu_t *vcpu, bool_t write)
 }
 
 /*
- * The guest of `vcpu` has exited by RDMSR or WRMSR, and nothing has been done yet. Approved accesses are completed, and the guest goes on
+ * The guest of `vcpu` has exited by RDMSR or, if `write`, WRMSR, and nothing has been done yet. Approved accesses are completed, and the guest goes on
  * from here: since its entry nothing has happened that the way through the kernel would act upon. Interrupts wait in the
  * APIC, as they do all the time that the kernel runs, and take the guest out again at once. True: completed, but the way
  * through the kernel is needed. False: nothing has changed.
  */
 bool_t
-pmu_approved_exit(vcpu_t *vcpu)
+pmu_approved_exit(vcpu_t *vcpu, bool_t write)
 {
-    if (!approved_access(vcpu, (uint32_t)vmread(VMX_DATA_EXIT_REASON) == WRMSR)) {
+    if (!approved_access(vcpu, write)) {
         return false;
     }
     if (vcpu->launched && !vcpu->pmu.pmi) {

@@ -48,19 +48,17 @@ increment(uint32_t counter, word_t msr, uint64_t mask)
     return value == 0;
 }
 
-/* The VMCS of `vcpu` is current, and its PMU active. `what` has PMU_COMPLETED_INSTRUCTION. */
+/*
+ * The VMCS of `vcpu` is current, its PMU active, and `enabled` its IA32_PERF_GLOBAL_CTRL, which is not 0. `what` has
+ * PMU_COMPLETED_INSTRUCTION.
+ */
 void
-pmu_count_completed(vcpu_t *vcpu, word_t what)
+pmu_count_completed(vcpu_t *vcpu, word_t what, uint64_t enabled)
 {
     vcpu_pmu_t *pmu = &vcpu->pmu;
-    uint64_t enabled, overflow = 0;
+    uint64_t overflow = 0;
     bool_t user;
     word_t i;
-    /* after the effect: a completed write of GLOBAL_CTRL is in force */
-    enabled = vmread(VMX_GUEST_PERF_GLOBAL_CTRL);
-    if (!enabled) {
-        return;
-    }
     if (pmuOwner != pmu) {
         pmu_switch(pmu);
     } else if (pmu->mode == PMU_MODE_RAW) {

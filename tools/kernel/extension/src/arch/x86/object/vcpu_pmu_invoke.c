@@ -95,7 +95,9 @@ write_register(vcpu_t *vcpu, pmu_register_t reg, word_t msr, uint64_t value)
     }
     if (reg.kind == PMU_REGISTER_CONTROL) {
         /* no guest's value is known to stand for this one */
-        vcpu->pmu.control[reg.control].used = 0;
+        if (vcpu->pmu.control[reg.control].approved) {
+            pmu_withdraw_control(&vcpu->pmu.control[reg.control]);
+        }
         pmu_write_control(&vcpu->pmu, reg.control, value);
         return;
     }

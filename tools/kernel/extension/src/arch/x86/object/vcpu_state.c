@@ -38,6 +38,13 @@
 
 #define WRITE_MSR_WORDS         2
 #define WRITE_XCR0_WORDS        1
+/* Interruption information (SDM 25.9.2): type in bits 10:8 */
+#define HARDWARE_EXCEPTION      (3 << 8)
+#define VECTOR_DB               1
+/* DR6: breakpoints; these, an access of a debug register, a single step */
+#define DR6_BREAKPOINTS         MASK(4)
+#define DR6_CAUSES              (MASK(4) | BIT(13) | BIT(14))
+
 #define WRITE_CR2_WORDS         1
 
 compile_assert(vcpu_avx_alignment, OFFSETOF(vcpu_t, state.avx) % XSAVE_AREA_ALIGNMENT == 0)
@@ -137,6 +144,20 @@ vcpu_state_switch(vcpu_t *from, vcpu_t *to)
     SWITCH_DR("dr2", old->dr[2], new->dr[2]);
     SWITCH_DR("dr3", old->dr[3], new->dr[3]);
     SWITCH_DR("dr6", old->dr6, new->dr6);
+}
+
+/* What the delivery of #DB would have put into DR6 (SDM table 28-1, 18.2.3) */
+void
+vcpu_state_exception(void)
+{
+    word_t dr6;
+    word_t information = vmread(VMX_DATA_EXIT_INTERRUPT_INFO);
+    if ((information & MASK(11)) != (HARDWARE_EXCEPTION | VECTOR_DB)) {
+        return;
+    }
+    asm volatile("movq %%dr6, %0" : "=r"(dr6));
+    dr6 = (dr6 & ~DR6_BREAKPOINTS) | (vmread(VMX_DATA_EXIT_QUALIFICATION) & DR6_CAUSES);
+    asm volatile("movq %0, %%dr6" :: "r"(dr6));
 }
 
 void

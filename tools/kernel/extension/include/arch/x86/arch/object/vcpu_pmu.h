@@ -43,9 +43,11 @@
 #define PMU_FIXED_CTRL  PMU_MAX_GP
 #define PMU_N_CONTROL   (PMU_MAX_GP + 1)
 
-/* Approved pairs of a control register, and in how many of the places a value may stand. */
-#define PMU_PAIRS       16
+/* Approved pairs of a control register: a guest's value stands in one of the places of one set. */
+#define PMU_SET_BITS    2
+#define PMU_SETS        BIT(PMU_SET_BITS)
 #define PMU_WAYS        4
+#define PMU_PAIRS       (PMU_SETS * PMU_WAYS)
 
 /* Results of X86VCPUPmuGuestControl: the control registers, approved writes, approved reads. */
 #define PMU_GUEST_CONTROL_WORDS (PMU_N_CONTROL + 2)
@@ -63,9 +65,9 @@ typedef struct pmu_pair {
 /* A control register as its guest sees it. */
 typedef struct pmu_control {
     uint64_t guest;                     /* the guest's value */
-    uint32_t used;                      /* one bit for each pair that is approved */
-    uint32_t replaced;                  /* pairs that have gone for others */
-    pmu_pair_t pair[PMU_PAIRS];
+    uint32_t approved;                  /* there may be pairs */
+    uint8_t next[PMU_SETS];             /* the place of the set's next pair, modulo PMU_WAYS: the oldest one's, if all are taken */
+    pmu_pair_t pair[PMU_SETS][PMU_WAYS];
 } pmu_control_t;
 
 typedef struct vcpu_pmu {
@@ -122,12 +124,13 @@ word_t pmu_exit_controls(struct vcpu *vcpu, word_t value);
 void pmu_note_exit(void);
 void pmu_switch(vcpu_pmu_t *to);
 void pmu_read_raw(vcpu_pmu_t *pmu);
-void pmu_count_completed(struct vcpu *vcpu, word_t what);
+void pmu_count_completed(struct vcpu *vcpu, word_t what, uint64_t enabled);
 void pmu_find_active(vcpu_pmu_t *pmu);
 void pmu_write_control(vcpu_pmu_t *pmu, word_t control, uint64_t value);
 void pmu_approve(vcpu_pmu_t *pmu, word_t control, uint32_t guest, uint32_t hardware);
 void pmu_withdraw(vcpu_pmu_t *pmu);
-bool_t pmu_approved_exit(struct vcpu *vcpu);
+void pmu_withdraw_control(pmu_control_t *control);
+bool_t pmu_approved_exit(struct vcpu *vcpu, bool_t write);
 void NORETURN resume_vmx(void);
 void pmu_interrupt(void);
 void pmu_deliver(struct vcpu *vcpu);
@@ -178,10 +181,14 @@ pmu_is_msr_access(uint32_t reason)
     return reason - PMU_EXIT_RDMSR <= 1;
 }
 
-/* The VMM, or the kernel in its place, has completed an instruction. The VMCS of the VCPU is current. */
+/*
+ * The VMM, or the kernel in its place, has completed an instruction. The VMCS of the VCPU is current. After the effect: a
+ * completed write of GLOBAL_CTRL is in force.
+ */
 #define pmu_completed(vcpu, what) do { \
-        if ((vcpu)->pmu.active) { \
-            pmu_count_completed(vcpu, what); \
+        uint64_t enabled; \
+        if ((vcpu)->pmu.active && (enabled = vmread(VMX_GUEST_PERF_GLOBAL_CTRL))) { \
+            pmu_count_completed(vcpu, what, enabled); \
         } \
     } while (0)
 

@@ -37,6 +37,9 @@
 /* CR4 bits that bring registers which nothing switches: PKE, CET, PKS, UINTR (SDM 2.5) */
 #define CR4_WITHHELD            (BIT(22) | BIT(23) | BIT(24) | BIT(25))
 
+/* Exceptions that always exit: #DB, #AC, #MC */
+#define EXCEPTIONS_FORCED       (BIT(1) | BIT(17) | BIT(18))
+
 /* One entry of a MSR-load list (SDM 25.7.2) */
 typedef struct vcpu_msr {
     uint32_t number;
@@ -72,6 +75,8 @@ void vcpu_state_switch(struct vcpu *from, struct vcpu *to);
 void vcpu_state_load_msrs(struct vcpu *vcpu);
 /* XCR0 of `vcpu` is not the host's. */
 void vcpu_state_extend(struct vcpu *vcpu);
+/* The guest has exited by an exception or NMI. */
+void vcpu_state_exception(void);
 exception_t decodeWriteMSR(word_t length, struct vcpu *vcpu, word_t *buffer);
 exception_t decodeWriteXCR0(word_t length, struct vcpu *vcpu, word_t *buffer);
 exception_t decodeWriteCR2(word_t length, struct vcpu *vcpu, word_t *buffer);
