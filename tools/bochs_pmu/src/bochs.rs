@@ -167,12 +167,14 @@ impl Machine {
         Self { cpus, clock: Clock::find(functions) }
     }
 
-    /// What the processors have; and the VM-exit control that Bochs lacks is offered, where there is VMX.
-    pub fn prepare(&mut self, functions: &Functions) -> Vec<Features> {
+    /// What the processors have; and the VM-exit control that Bochs lacks is offered, where there is VMX and `exit_save`.
+    pub fn prepare(&mut self, functions: &Functions, exit_save: bool) -> Vec<Features> {
         let leaf_1 = |cpu: &Cpu| cpu.cpuid_leaf(1).ecx;
         for (i, cpu) in self.cpus.iter_mut().enumerate().filter(|(_, cpu)| leaf_1(cpu) & (1 << 5) != 0) {
             cpu.find_vmx(functions, i);
-            capabilities::offer_save_perf_global_ctrl(cpu, functions);
+            if exit_save {
+                capabilities::offer_save_perf_global_ctrl(cpu, functions);
+            }
         }
         let ticks_per_second = ticks_per_second(functions);
         let features = |cpu: &Cpu| Features {

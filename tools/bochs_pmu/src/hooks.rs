@@ -84,7 +84,7 @@ fn renew(watch: *mut Watch, processors: usize, cpu: u32, running: bool) {
 fn start() {
     let library = library();
     let mut machine = Machine::find(&library.functions, handlers::virtual_rdmsr as *const () as usize);
-    let features = machine.prepare(&library.functions);
+    let features = machine.prepare(&library.functions, library.settings.exit_save);
     let machine: &'static Machine = Box::leak(Box::new(machine));
     library.machine = Some(machine);
     for (i, (cpu, features)) in machine.cpus.iter().zip(&features).enumerate() {

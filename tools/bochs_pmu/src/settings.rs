@@ -10,7 +10,7 @@ const COST_PREFIX: &str = "COST_";
 const MAX_SKID: u64 = 1 << 32;
 
 /// Everything that can be chosen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// What events cost.
     pub costs: Costs,
@@ -20,6 +20,14 @@ pub struct Settings {
     pub report: Option<PathBuf>,
     /// The port of marks.
     pub mark: Option<u16>,
+    /// Whether VM exits can save IA32_PERF_GLOBAL_CTRL.
+    pub exit_save: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { costs: Costs::default(), skid: 0, report: None, mark: None, exit_save: true }
+    }
 }
 
 impl Settings {
@@ -51,6 +59,7 @@ impl Settings {
                         Costs::from_toml(&text).map_err(|e| format!("{}: {e}", path.display()))?;
                 }
                 "SKID" => settings.skid = number(&rest, &value, MAX_SKID)?,
+                "EXIT_SAVE" => settings.exit_save = number(&rest, &value, 1)? == 1,
                 "REPORT" => settings.report = Some(PathBuf::from(value)),
                 "MARK" => settings.mark = u16::try_from(number(&rest, &value, u64::from(u16::MAX))?).ok(),
                 _ => settings.single_cost(&rest, &value)?,
@@ -66,7 +75,7 @@ impl Settings {
             .ok_or_else(|| {
                 let costs = Costs::NAMES.map(|n| format!("{PREFIX}{COST_PREFIX}{}", n.to_ascii_uppercase()));
                 format!(
-                    "there is no variable {PREFIX}{rest}; there are {PREFIX}COSTS, {PREFIX}SKID, {PREFIX}REPORT, {PREFIX}MARK, {}",
+                    "there is no variable {PREFIX}{rest}; there are {PREFIX}COSTS, {PREFIX}SKID, {PREFIX}REPORT, {PREFIX}MARK, {PREFIX}EXIT_SAVE, {}",
                     costs.join(", ")
                 )
             })?;
@@ -118,11 +127,18 @@ mod tests {
     }
 
     #[test]
+    fn exits_save_unless_told_otherwise() {
+        assert!(parse(&[]).unwrap().exit_save && parse(&[("BOCHS_PMU_EXIT_SAVE", "1")]).unwrap().exit_save);
+        assert!(!parse(&[("BOCHS_PMU_EXIT_SAVE", "0")]).unwrap().exit_save);
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (name, value, expected) in [
             ("BOCHS_PMU_SKID", "-1", "BOCHS_PMU_SKID is -1"),
             ("BOCHS_PMU_SKID", "4294967297", "0 to 4294967296"),
             ("BOCHS_PMU_MARK", "65536", "0 to 65535"),
+            ("BOCHS_PMU_EXIT_SAVE", "2", "0 to 1"),
             ("BOCHS_PMU_SKIDS", "1", "no variable BOCHS_PMU_SKIDS"),
             ("BOCHS_PMU_COST_VMEXIT", "1", "BOCHS_PMU_COST_VM_EXIT"),
             ("BOCHS_PMU_COST_RDMSR", "much", "BOCHS_PMU_COST_RDMSR is much"),

@@ -265,7 +265,8 @@ impl Vm {
         }
     }
 
-    fn answer(&mut self, value: u64) {
+    /// What the guest has read, in EDX:EAX.
+    pub fn answer(&mut self, value: u64) {
         self.registers[reg::EAX] = value & 0xffff_ffff;
         self.registers[reg::EDX] = value >> 32;
         self.load_registers = true;
@@ -290,6 +291,8 @@ impl Vm {
 /// The first IA32_PERFEVTSELx, and IA32_FIXED_CTR_CTRL.
 pub const PERFEVTSEL0: u64 = 0x186;
 pub const FIXED_CTR_CTRL: u64 = 0x38d;
+/// IA32_PERF_GLOBAL_CTRL.
+pub const GLOBAL_CTRL: u64 = 0x38f;
 
 fn is_control(msr: u64) -> bool {
     (PERFEVTSEL0..PERFEVTSEL0 + 8).contains(&msr) || msr == FIXED_CTR_CTRL

@@ -51,6 +51,8 @@ pub struct Machine {
     pub preloaded: Option<(PathBuf, u64)>,
     /// The PMU; `None` is Bochs as Debian ships it.
     pub pmu: Option<Pmu>,
+    /// Whether VM exits can save IA32_PERF_GLOBAL_CTRL.
+    pub exit_save: bool,
     /// A port: a guest's write to it marks the PMU library's report.
     pub mark: Option<u16>,
     /// Simulated instructions a second: relates ticks to the time of PIT, HPET and RTC.
@@ -73,6 +75,7 @@ impl Machine {
             iso: iso.to_owned(),
             preloaded: None,
             pmu: Some(Pmu::default()),
+            exit_save: true,
             mark: None,
             ips: DEFAULT_IPS,
             listens: false,
@@ -111,6 +114,7 @@ impl Machine {
         let mark = self.mark.map(|port| port.to_string());
         if let (Some(pmu), Some(library)) = (&self.pmu, &library) {
             environment.push(("BOCHS_PMU_SKID", Path::new(&skid)));
+            environment.push(("BOCHS_PMU_EXIT_SAVE", Path::new(if self.exit_save { "1" } else { "0" })));
             environment.push(("BOCHS_PMU_REPORT", &report));
             if let Some(costs) = &pmu.costs {
                 environment.push(("BOCHS_PMU_COSTS", costs));

@@ -5,7 +5,7 @@ use crate::guest::DATA;
 use crate::memory::write_guest_word;
 use crate::programs;
 use crate::root::Root;
-use crate::vm::{FIXED_CTR_CTRL, PERFEVTSEL0, Vm};
+use crate::vm::{FIXED_CTR_CTRL, GLOBAL_CTRL, PERFEVTSEL0, Vm};
 use crate::vmcs::exit;
 use sel4_abi::numbers::{guest_register as reg, pmu};
 
@@ -50,7 +50,9 @@ fn exits(g: Geometry, mode: u64, msr: u64, write: bool) -> bool {
         0x309..=0x318 => msr - 0x309 < g.fixed,
         // GLOBAL_STATUS is read-only: a write exits and the VMM faults it.
         0x38e => !write,
-        0x38f | 0x390 => true,
+        // What the guest writes there would be lost at the exit.
+        0x38f => g.exit_save,
+        0x390 => true,
         _ => false,
     };
     let raw = direct || gp(0x186) || msr == 0x38d || msr == 0x391;
@@ -105,6 +107,39 @@ pub fn raw(root: &mut Root, _: &Shared) {
     vm.set_mode(root, pmu::MODE_OFF);
     assert_eq!((vm.read_msr(root, PERFEVTSEL0), vm.read_msr(root, FIXED_CTR_CTRL)), (0x43_00c0, 0x33));
     assert_eq!(vm.read_msr(root, 0x4c1), COUNTED);
+}
+
+/// Where exits do not save it (SDM 25.7.1, bit 30), GLOBAL_CTRL exits in mode direct, and is the context's; nothing else
+/// changes, counts neither.
+pub fn unsaved(root: &mut Root, _: &Shared) {
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.set_mode(root, pmu::MODE_DIRECT);
+    vm.load(root, programs::count());
+    let mut seen = [0; 2];
+    loop {
+        let left = vm.enter(root);
+        match (left.reason, vm.msr_operands()) {
+            (exit::HLT, _) => break,
+            (exit::WRMSR, (msr @ (PERFEVTSEL0 | FIXED_CTR_CTRL), value)) => vm.write_msr(root, msr, value),
+            (exit::WRMSR, (GLOBAL_CTRL, value)) => {
+                seen[0] += 1;
+                vm.write_msr(root, GLOBAL_CTRL, value);
+            }
+            (exit::RDMSR, (GLOBAL_CTRL, _)) => {
+                seen[1] += 1;
+                let value = vm.read_msr(root, GLOBAL_CTRL);
+                vm.answer(value);
+            }
+            other => panic!("exit {other:x?}"),
+        }
+        vm.complete(&left);
+    }
+    assert_eq!(seen, [2, 1], "it is enabled, cleared and read");
+    let counted = [reg::R8, reg::R9, reg::R10, reg::R11, reg::R15].map(|i| vm.registers[i]);
+    assert_eq!(counted, [COUNTED; 5], "PMC0 and fixed 0 by RDPMC, 0xC1, 0x309, 0x4C1");
+    assert_eq!((vm.registers[reg::R12], vm.registers[reg::R14]), (0, 0), "status, GLOBAL_CTRL");
+    vm.set_mode(root, pmu::MODE_OFF);
 }
 
 /// In trapped mode every access exits, and the context that the PMU right wrote counts all the same.

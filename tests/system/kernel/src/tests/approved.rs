@@ -6,7 +6,7 @@ use crate::memory::{BufferPage, Stack};
 use crate::programs;
 use crate::root::Root;
 use crate::threads::Thread;
-use crate::vm::{FIXED_CTR_CTRL, PERFEVTSEL0, Vm};
+use crate::vm::{FIXED_CTR_CTRL, GLOBAL_CTRL, PERFEVTSEL0, Vm};
 use crate::vmcs::{self, exit};
 use core::sync::atomic::{AtomicU64, Ordering};
 use sel4_abi::numbers::{guest_register as reg, pmu, vm_enter};
@@ -23,7 +23,6 @@ const WANTED: u64 = 0x43_00c0;
 const FILTERED: u64 = 0x03_00c0;
 const PMC0: u64 = 0x4c1;
 const GLOBAL_STATUS: u64 = 0x38e;
-const GLOBAL_CTRL: u64 = 0x38f;
 
 fn direct(root: &mut Root) -> Vm {
     let vm = Vm::new(root, 0);

@@ -4,14 +4,13 @@ use super::Shared;
 use crate::guest::CODE;
 use crate::programs;
 use crate::root::Root;
-use crate::vm::{PERFEVTSEL0, Vm};
+use crate::vm::{GLOBAL_CTRL, PERFEVTSEL0, Vm};
 use crate::vmcs::{self, exit};
 use sel4_abi::Error;
 use sel4_abi::numbers::{guest_register as reg, pmu};
 
 const ROUNDS: u64 = 1_000;
 const GLOBAL_STATUS: u64 = 0x38e;
-const GLOBAL_CTRL: u64 = 0x38f;
 const PMC0: u64 = 0x4c1;
 /// Instructions retired in all rings, enabled.
 const INSTRUCTIONS: u64 = 0x43_00c0;
