@@ -69,6 +69,12 @@ pub fn cpuid(leaf: u32) -> [u32; 4] {
     [result.eax, result.ebx, result.ecx, result.edx]
 }
 
+/// CPUID with a value in ECX: EAX, EBX, ECX, EDX.
+pub fn cpuid_count(leaf: u32, count: u32) -> [u32; 4] {
+    let result = core::arch::x86_64::__cpuid_count(leaf, count);
+    [result.eax, result.ebx, result.ecx, result.edx]
+}
+
 /// What LGDT and LIDT load.
 #[repr(C, packed)]
 pub struct Descriptors {

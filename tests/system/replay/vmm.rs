@@ -6,15 +6,12 @@
 
 use sel4_microkit::{Handler, NullHandler, debug_println, protection_domain, var};
 use vmm_core::boot::Start;
-use vmm_core::seam::{Difference, ReplayLink, Tape};
+use vmm_core::seam::{Difference, Event, ReplayLink, Tape};
 use vmm_core::{Observer, Vm};
 use vmm_pd::link::PolicyDomain;
 
 /// Exits to replay.
 const EXITS: u64 = 100_000;
-
-/// The region's first words: how many words of events follow, the guest's entry point, its memory in bytes.
-const HEAD: usize = 3;
 
 struct Silent;
 
@@ -24,14 +21,17 @@ impl Observer for Silent {
 
 #[protection_domain(stack_size = 0x10000)]
 fn init() -> impl Handler {
-    let Some(([length, entry, memory], rest)) = recording().split_first_chunk::<HEAD>() else {
+    // The region's first word is how many words of events follow.
+    let Some((length, rest)) = recording().split_first() else {
         panic!("system.xml maps no recording (setvar_vaddr recording_vaddr)");
     };
     let length = usize::try_from(*length).unwrap_or(usize::MAX);
     let Some(events) = rest.get(..length) else { panic!("the recording is longer than its region") };
+    let first = Event::decode(events).and_then(|(event, events)| Some((event.as_start()?, events)));
+    let Some((start, events)) = first else { panic!("the recording does not begin with a guest's start") };
     let (mut exits, mut rounds, mut calls) = (0, 0, 0);
     while exits < EXITS {
-        let round = replay(events, *entry, *memory);
+        let round = replay(events, &start);
         if let Some(difference) = round.difference {
             debug_println!("replay: round {}, {difference}: differs", rounds + 1);
             return NullHandler::new();
@@ -53,12 +53,12 @@ struct Round {
     difference: Option<Difference>,
 }
 
-fn replay(events: &[u64], entry: u64, memory: u64) -> Round {
+fn replay(events: &[u64], start: &Start) -> Round {
     let tape = Tape::new(events);
     let mut calls = 0;
     // A link that fails has left its difference on the tape.
     if let Ok(mut vm) = Vm::new(ReplayLink::new(&tape, PolicyDomain)) {
-        vm.run(&mut &tape, &mut Silent, &Start::long(entry, memory));
+        vm.run(&mut &tape, &mut Silent, start);
         calls = vm.calls();
     }
     Round { exits: tape.exits(), calls, difference: tape.finish() }

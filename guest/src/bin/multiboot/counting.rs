@@ -2,11 +2,11 @@
 
 use crate::Checks;
 use core::arch::asm;
-use guest::cpu::{rdmsr, rdpmc, wrmsr};
+use guest::cpu::{cpuid, rdmsr, rdpmc, try_rdmsr, try_wrmsr, wrmsr};
 use guest::multiboot::Information;
 use guest::pmu::{
-    BRANCHES, EVENTS, FIXED_ALL_RINGS, FIXED_CTR_CTRL, GLOBAL_CTRL, Geometry, INSTRUCTIONS, PERFEVTSEL0,
-    SELECT_ALL_RINGS, clear,
+    A_PMC0, BRANCHES, EVENTS, FIXED_ALL_RINGS, FIXED_CTR_CTRL, GLOBAL_CTRL, Geometry, INSTRUCTIONS,
+    PERF_CAPABILITIES, PERFEVTSEL0, PMC0, SELECT_ALL_RINGS, clear,
 };
 use guest::println;
 
@@ -19,6 +19,11 @@ const AROUND: u64 = 1 + 5 + 4 + 1 + 6;
 const BRANCHES_AROUND: u64 = 2;
 /// IA32_FIXED_CTR0 by RDPMC (SDM vol. 2B, RDPMC).
 const RDPMC_FIXED: u32 = 1 << 30;
+
+/// CPUID leaf 1, ECX: IA32_PERF_CAPABILITIES; its bit FW_WRITES; a value that no write of 32 bits gives.
+const PDCM: u32 = 1 << 15;
+const FULL_WIDTH: u64 = 1 << 13;
+const WIDE: u64 = 1 << 40 | 5;
 
 /// Runs `iterations` with the counters of `enable`.
 fn run(enable: u64, iterations: u64) {
@@ -51,6 +56,23 @@ fn run(enable: u64, iterations: u64) {
             out("r9") _,
         );
     }
+}
+
+/// IA32_PERF_CAPABILITIES says whether counters are written at full width (SDM vol. 3B, 20.2.8).
+pub fn capabilities(checks: &mut Checks) {
+    let said = if cpuid(1)[2] & PDCM == 0 {
+        checks.is("no-capabilities-without-pdcm", try_rdmsr(PERF_CAPABILITIES).is_err());
+        false
+    } else {
+        rdmsr(PERF_CAPABILITIES) & FULL_WIDTH != 0
+    };
+    let written = try_wrmsr(A_PMC0, WIDE).is_ok();
+    checks.equal("full-width-writes", written.into(), said.into());
+    if written {
+        checks.equal("full-width", rdmsr(PMC0), WIDE);
+        wrmsr(A_PMC0, 0);
+    }
+    println!("@full-width writes={}", u8::from(written));
 }
 
 pub fn check(checks: &mut Checks, _: &Information) {

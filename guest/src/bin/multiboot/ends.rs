@@ -31,6 +31,7 @@ pub fn end(name: &str) {
         "code" => guest::exit(42),
         "shutdown" => b"Shutdown".iter().for_each(|letter| guest::cpu::outb(0x8900, *letter)),
         "long" => long(),
+        "storm" => crate::debug::storm(),
         _ => {}
     }
 }

@@ -12,7 +12,8 @@ use guest::pmu::{
     SELECT_INT, clear,
 };
 
-/// The interrupt command register (SDM vol. 3A, 11.12.9), to the processor itself; and the deadline of the timer.
+/// The self-IPI register, the interrupt command register (SDM vol. 3A, 11.12.9), to the processor itself; and the deadline of the timer.
+const SELF_IPI: u32 = 0x83f;
 const ICR: u32 = 0x830;
 const TO_SELF: u64 = 1 << 18;
 const TSC_DEADLINE: u32 = 0x6e0;
@@ -139,6 +140,11 @@ fn priorities(checks: &mut Checks) {
     checks.equal("none-while-off", ORDER.load(Relaxed), 0);
     interrupts_on();
     checks.equal("the-higher-first", ORDER.swap(0, Relaxed), u64::from(HIGH) << 8 | u64::from(LOW));
+
+    wrmsr(SELF_IPI, LOW.into());
+    checks.equal("self-ipi-waits", ORDER.load(Relaxed), 0);
+    interrupts_on();
+    checks.equal("self-ipi", ORDER.swap(0, Relaxed), LOW.into());
 
     set_task_priority(u64::from(LOW) >> 4);
     send(LOW);

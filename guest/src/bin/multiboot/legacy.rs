@@ -1,4 +1,4 @@
-//! Interrupts of a PC: the timer by the 8259A pair, the timer and COM1 by the I/O APIC.
+//! Interrupts of a PC: the timer and the clock by the 8259A pair and by the I/O APIC, COM1 by the I/O APIC.
 
 use crate::Checks;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -26,8 +26,19 @@ const REDIRECTION: u32 = 0x10;
 const MASKED: u32 = 1 << 16;
 const TIMER_PIN: u32 = 2;
 const COM1_PIN: u32 = 4;
+const CLOCK_PIN: u32 = 8;
 const TIMER_VECTOR: u8 = 0x50;
 const COM1_VECTOR: u8 = 0x51;
+const CLOCK_VECTOR: u8 = 0x52;
+/// MC146818A: registers A, B and C; 32,768 Hz and 1024 interrupts a second; periodic interrupts, 24 hours; periodic flag.
+const CLOCK_INDEX: u16 = 0x70;
+const CLOCK_DATA: u16 = 0x71;
+const CLOCK_A: u8 = 10;
+const CLOCK_B: u8 = 11;
+const CLOCK_C: u8 = 12;
+const RATE: u8 = 0x26;
+const PERIODIC: u8 = 1 << 6;
+const HOURS_24: u8 = 1 << 1;
 /// Local APIC in memory: end of interrupt, spurious-interrupt vector, LINT0 (SDM vol. 3A, table 11-1).
 const APIC_EOI: u64 = 0xfee0_00b0;
 const APIC_SVR: u64 = 0xfee0_00f0;
@@ -45,10 +56,14 @@ const ENOUGH: u64 = 3;
 static BY_PIC: AtomicU64 = AtomicU64::new(0);
 static BY_IOAPIC: AtomicU64 = AtomicU64::new(0);
 static BY_COM1: AtomicU64 = AtomicU64::new(0);
+static CLOCK_BY_PIC: AtomicU64 = AtomicU64::new(0);
+static CLOCK_BY_IOAPIC: AtomicU64 = AtomicU64::new(0);
 
 guest::handler!(on_pic, pic);
 guest::handler!(on_ioapic, ioapic);
 guest::handler!(on_com1, com1);
+guest::handler!(on_clock_by_pic, clock_by_pic);
+guest::handler!(on_clock_by_ioapic, clock_by_ioapic);
 
 extern "C" fn pic() {
     BY_PIC.fetch_add(1, Relaxed);
@@ -64,6 +79,28 @@ extern "C" fn com1() {
     // Reading it takes the request back.
     BY_COM1.fetch_add(u64::from(inb(COM1_IIR) & 0xf == TRANSMITTER_EMPTY), Relaxed);
     end_of_interrupt();
+}
+
+/// Reading register C lets the next interrupt come; 1 if it was the periodic one.
+fn clock_flag() -> u64 {
+    outb(CLOCK_INDEX, CLOCK_C);
+    u64::from(inb(CLOCK_DATA) & PERIODIC != 0)
+}
+
+extern "C" fn clock_by_pic() {
+    CLOCK_BY_PIC.fetch_add(clock_flag(), Relaxed);
+    outb(SLAVE, EOI);
+    outb(MASTER, EOI);
+}
+
+extern "C" fn clock_by_ioapic() {
+    CLOCK_BY_IOAPIC.fetch_add(clock_flag(), Relaxed);
+    end_of_interrupt();
+}
+
+fn set_clock(register: u8, value: u8) {
+    outb(CLOCK_INDEX, register);
+    outb(CLOCK_DATA, value);
 }
 
 fn apic(register: u64, value: u32) {
@@ -84,9 +121,9 @@ fn route(pin: u32, low: u32) {
     }
 }
 
-fn masks(master: u8) {
+fn masks(master: u8, slave: u8) {
     outb(MASTER + 1, master);
-    outb(SLAVE + 1, 0xff);
+    outb(SLAVE + 1, slave);
 }
 
 pub fn check(checks: &mut Checks, _: &Information) {
@@ -101,14 +138,32 @@ pub fn check(checks: &mut Checks, _: &Information) {
         outb(port + 1, cascade);
         outb(port + 1, ICW4);
     }
-    masks(!1);
+    masks(!1, 0xff);
     outb(TIMER_CONTROL, RATE_GENERATOR);
     COUNT.to_le_bytes().iter().for_each(|byte| outb(TIMER, *byte));
     while BY_PIC.load(Relaxed) < ENOUGH {
         wait_for_interrupt();
     }
     checks.is("timer-by-8259a", BY_PIC.load(Relaxed) >= ENOUGH);
-    masks(0xff);
+    // The clock is at input 0 of the slave, which is at input 2 of the master.
+    masks(!(1 << 2), !1);
+    set(VECTORS + 8, on_clock_by_pic);
+    set(CLOCK_VECTOR, on_clock_by_ioapic);
+    set_clock(CLOCK_A, RATE);
+    set_clock(CLOCK_B, PERIODIC | HOURS_24);
+    while CLOCK_BY_PIC.load(Relaxed) < ENOUGH {
+        wait_for_interrupt();
+    }
+    checks.is("clock-by-8259a", CLOCK_BY_PIC.load(Relaxed) >= ENOUGH);
+    masks(0xff, 0xff);
+    clock_flag();
+    route(CLOCK_PIN, CLOCK_VECTOR.into());
+    while CLOCK_BY_IOAPIC.load(Relaxed) < ENOUGH {
+        wait_for_interrupt();
+    }
+    checks.is("clock-by-io-apic", CLOCK_BY_IOAPIC.load(Relaxed) >= ENOUGH);
+    route(CLOCK_PIN, MASKED);
+    set_clock(CLOCK_B, HOURS_24);
     apic(APIC_LINT0, EXTERNAL | MASKED);
 
     route(TIMER_PIN, TIMER_VECTOR.into());

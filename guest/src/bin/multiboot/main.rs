@@ -1,14 +1,17 @@
-//! A Multiboot kernel that tries what test kernels need. The command line says which parts: `part=NAME`, by default
+//! A Multiboot kernel that tries what test kernels need. The command line says which parts: `part=NAME,...`, by default
 //! all that end well, and for the others `end=NAME`.
 #![no_std]
 #![no_main]
 
 mod counting;
+mod debug;
 mod ends;
 mod interrupts;
 mod legacy;
 mod memory;
 mod state;
+mod strings;
+mod time;
 mod x2apic;
 
 use guest::cpu::cpuid;
@@ -44,12 +47,15 @@ impl Checks {
 /// A part of this kernel.
 type Part = fn(&mut Checks, &Information);
 
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 10] = [
     ("information", information),
     ("memory", memory::check),
     ("legacy", legacy::check),
     ("x2apic", x2apic::check),
     ("interrupts", interrupts::check),
+    ("debug", debug::check),
+    ("strings", strings::check),
+    ("time", time::check),
     ("state", state::check),
     ("counting", counting::check),
 ];
@@ -58,12 +64,15 @@ fn main(information: &Information) -> bool {
     guest::interrupts::install();
     println!("@line {}", information.command_line);
     println!("@pmu-version number={}", cpuid(0xa)[0] & 0xff);
+    let mut checks = Checks::default();
+    counting::capabilities(&mut checks);
     if let Some(end) = information.value("end") {
         ends::end(end);
     }
-    let mut checks = Checks::default();
     let wanted = information.value("part");
-    for (name, part) in PARTS.iter().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name)) {
+    for (name, part) in
+        PARTS.iter().filter(|(name, _)| wanted.is_none_or(|wanted| wanted.split(',').any(|one| one == *name)))
+    {
         let before = checks.right + checks.wrong;
         part(&mut checks, information);
         println!("@part name={name} checks={}", checks.right + checks.wrong - before);

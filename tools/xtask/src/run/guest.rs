@@ -115,7 +115,7 @@ impl<'a> Guest<'a> {
     }
 
     /// As [`Self::put`], and says where the guest is in a machine's memory: in a `simulated` machine a guest with
-    /// much memory is there from the start, if its image fits [`BLOCK`].
+    /// much memory or a large image is there from the start.
     ///
     /// # Errors
     /// What the VMM would refuse, before anything boots.
@@ -125,7 +125,7 @@ impl<'a> Guest<'a> {
         fs::write(&file, &image).map_err(|e| unwritable(&file, &e))?;
         let size = image.len().next_multiple_of(PAGE as usize * MIB);
         let image_mib = u32::try_from(size / MIB).unwrap_or(u32::MAX);
-        let bank = (simulated && self.memory > DEFAULT_MEMORY && image.len() <= BLOCK).then(|| Bank {
+        let bank = (simulated && (self.memory > DEFAULT_MEMORY || image.len() > LARGE_IMAGE)).then(|| Bank {
             file,
             image: size,
             memory: self.memory as usize * MIB,
@@ -176,9 +176,8 @@ impl<'a> Guest<'a> {
 }
 
 const MIB: usize = 1 << 20;
-/// What Bochs 2.7 can have in memory from the start: it reads a file into one block of its memory, and the next block of
-/// the guest's is elsewhere in the host's.
-const BLOCK: usize = MIB;
+/// Bytes of an image that takes longer to read from a CD than all else at the start.
+const LARGE_IMAGE: usize = 2 * MIB;
 
 /// The description with these attributes in a region of large pages, besides its name.
 fn region(system: &str, name: &str, attributes: &str) -> Outcome<String> {

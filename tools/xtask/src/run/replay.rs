@@ -10,8 +10,7 @@ use kernel::Config;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use vmm_core::registers::Gpr;
-use vmm_core::seam::{Event, Kind, PREFIX};
+use vmm_core::seam::{Event, PREFIX};
 
 /// How long a replay may take.
 const REPLAY_LIMIT: Duration = Duration::from_secs(60);
@@ -26,8 +25,6 @@ const DIFFERS: &str = ": differs";
 /// PMIs. Where the VMM rightly does something else than it did, they are made anew: `cargo xtask run --guest hostile
 /// --timeout 60 --record tests/system/replay/hostile.trace --exits 300`, and `count` likewise.
 const TRACES: [&str; 2] = ["hostile.trace", "count.trace"];
-/// Words of an entry before its registers.
-const ENTRY_WORDS: usize = 4;
 
 /// Replays the trace with the policy that the arguments name.
 pub fn run(trace: &Path, arguments: &Arguments) -> Outcome {
@@ -117,46 +114,47 @@ fn boot(system: &str, limit: Duration, inputs: &Path, folder: &Path) -> Outcome<
     }
 }
 
-/// The trace as the image reads it: the number of words of events, the guest's entry point, its memory in bytes,
-/// and the events.
+/// The trace as the image reads it: the number of words of events, and the events, of which the first is the guest's start.
 fn compile(text: &str) -> Result<Vec<u64>, String> {
     let mut events = Vec::new();
-    let mut start = None;
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| line.starts_with(PREFIX)) {
         let event = Event::parse(line)
             .ok_or_else(|| format!("line {number} of the trace is not one that `--record` writes: {line}"))?;
-        if event.kind == Kind::Enter && start.is_none() {
-            let registers = event.words().get(ENTRY_WORDS..).unwrap_or_default();
-            start = event.words().first().copied().zip(registers.get(Gpr::Rdi as usize).copied());
+        if events.is_empty() && event.as_start().is_none() {
+            break;
         }
         events.push(event.header());
         events.extend(event.words());
     }
-    let (entry, memory) = start.ok_or(
-        "the trace has no entry of a guest; record one with `cargo xtask run --record FILE`".to_owned(),
-    )?;
-    Ok([events.len() as u64, entry, memory].into_iter().chain(events).collect())
+    if events.is_empty() {
+        return Err(
+            "the trace does not begin with a guest's start; record one with `cargo xtask run --record FILE`"
+                .to_owned(),
+        );
+    }
+    Ok([events.len() as u64].into_iter().chain(events).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::{changed, compile};
+    use vmm_core::seam::Kind;
 
-    const TEXT: &str = "@seam call 101\n@seam reply 181 5\n@trace reason=cpuid\n\
-                        @seam enter 1000 1 0 2 0 0 0 0 0 77 0 0 0 0 0 0 0 0 0\n";
+    const TEXT: &str = "@seam start 0 1000 200000 0 0 0 0 0 77 0 0 0 0 0 0 0 0 0\n@seam call 101\n\
+                        @seam reply 181 5\n@trace reason=cpuid\n";
 
     #[test]
-    fn the_head_is_the_guest_s_start() {
+    fn the_number_of_words_and_the_start_come_first() {
         let words = compile(TEXT).expect("a trace");
-        assert_eq!(words[..5], [2 + 3 + 20, 0x1000, 0x77, 8 | 1 << 8, 0x101]);
+        assert_eq!(words[..4], [19 + 2 + 3, Kind::Start as u64 | 18 << 8, 0, 0x1000]);
     }
 
     #[test]
     fn what_is_no_trace_is_refused() {
-        for text in ["", "@trace reason=cpuid\n", "@seam reply 181 5\n"] {
-            assert!(compile(text).unwrap_err().contains("no entry"), "{text}");
+        for text in ["", "@trace reason=cpuid\n", "@seam reply 181 5\n", "@seam start 2 0 0\n"] {
+            assert!(compile(text).unwrap_err().contains("does not begin"), "{text}");
         }
-        assert!(compile("@seam enter x\n").unwrap_err().starts_with("line 1 "));
+        assert!(compile("@seam start x\n").unwrap_err().starts_with("line 1 "));
     }
 
     #[test]

@@ -249,11 +249,14 @@ fn exception<V: Vcpu>(vcpu: &mut V, length: u64) -> Outcome {
         (InterruptionType::Exception, vector::AC | vector::DB) if delivering.is_valid() => {
             Outcome::Stop(StopReason::Delivery(delivering))
         }
-        // SDM vol. 3B, 18.2.4: DR7.GD is clear in the handler. DR6 is the kernel's matter.
+        // SDM vol. 3B, 18.2.4 and 18.4.3: DR7.GD and IA32_DEBUGCTL.BTF are clear in the handler. DR6 is the kernel's matter.
         (InterruptionType::Exception, vector::DB) => {
             let control = vcpu.read(Field::GuestDr7);
             if control & DR7_GD != 0 {
                 vcpu.write(Field::GuestDr7, control & !DR7_GD);
+            }
+            if vcpu.read(Field::GuestDebugctl) != 0 {
+                vcpu.write(Field::GuestDebugctl, 0);
             }
             Outcome::Trap(0, Interruption::exception(vector::DB))
         }

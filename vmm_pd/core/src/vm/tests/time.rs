@@ -102,6 +102,7 @@ fn a_debug_exception_is_given_back() {
     let next = ran.entries[1];
     assert_eq!((next.rip, next.completed, next.injection), (RIP, false, Interruption::exception(1)));
     assert_eq!(ran.field(Field::GuestDr7), 0x402);
+    assert_eq!(ran.field(Field::GuestDebugctl), 0, "vol. 3B, 18.4.3");
     assert_ne!(ran.field(Field::ExceptionBitmap) & 1 << DB, 0);
     assert!(!ran.fields.contains_key(&(Field::GuestRflags as u32)) || ran.field(Field::GuestRflags) == 2);
     // INT1 comes after its instruction.
