@@ -153,6 +153,10 @@ pub fn script<'a>(system: &'a System, player: &mut impl Player) -> Trace<'a> {
         Op::DirectRead(0xC1),
         Op::DirectWrite(0x38F, 1 << 8),
         Op::DirectRead(0x38F),
+        // A branch in ring 0 counts on this counter, nothing in ring 3.
+        Op::Write(0x187, 1 << 22 | 1 << 17 | 0xC4),
+        Op::Complete(false, true),
+        Op::Complete(true, true),
         // The limit is 2 in 100 cycles.
         Op::Overflow(1000),
         Op::Overflow(1010),

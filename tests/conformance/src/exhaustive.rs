@@ -1,15 +1,13 @@
 //! Every sequence of an alphabet: pmu_core and the reference in lockstep.
 
-use crate::filter::EventFilter;
 use crate::hardware::{Context, SharedContext};
 use crate::reference::Reference;
 use crate::registers::{Answer, Op, Registers};
-use crate::subject::{answer_by, counted, direct, guest};
+use crate::subject::{answer_by, completed, counted, direct, guest, policy_filter};
 use crate::system::{System, cells};
 use crate::trace::{References, Trace};
 use pmu_api::Request;
 use pmu_core::policy::Policy;
-use pmu_core::shadow::TABLE_WORDS;
 use pmu_core::{Filter, RegionCells, Vm};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -37,11 +35,7 @@ impl Bench {
     }
 
     fn filter(&self, index: usize) -> Filter<'_> {
-        let table: &[AtomicU64; TABLE_WORDS] =
-            self.tables[index].first_chunk().unwrap_or_else(|| panic!("a table has {TABLE_WORDS} words"));
-        let listed: &EventFilter = &self.system.filters[index];
-        let fixed = (0..4).filter(|i| listed.permits_fixed(*i)).fold(0, |bits, i| bits | 1 << i);
-        Filter::new(table, fixed).unwrap_or_else(|| panic!("filter {index} permits off-core events"))
+        policy_filter(&self.tables[index], &self.system.filters[index])
     }
 
     /// Runs pmu_core from reset over `path`, which is not empty: the last answer, the context, the guest's selectors
@@ -61,6 +55,7 @@ impl Bench {
                 Op::GuestRead(_) | Op::GuestWrite(..) => {
                     guest(&context, op, |op| answer_by(|request| vm.step(request, 0), &geometry, op)).0
                 }
+                Op::Complete(user, branch) => completed(&context, user, branch),
                 Op::DirectRead(_) | Op::DirectWrite(..) => direct(&context, op),
                 Op::Overflow(now) => answer_by(|request| vm.step(request, now), &geometry, op),
                 _ => answer_by(|request| vm.step(request, 0), &geometry, op),

@@ -83,10 +83,11 @@ impl Context {
         pmi
     }
 
-    /// One instruction is completed for the guest; whether that made a counter overflow that may interrupt.
-    pub fn complete(&mut self) -> bool {
+    /// One instruction is completed for the guest, as [`Op::Complete`]; whether that made a counter overflow that may
+    /// interrupt.
+    pub fn complete(&mut self, user: bool, branch: bool) -> bool {
         let Registers { selectors, fixed_control, .. } = self.registers;
-        self.count(&selectors.map(credit), &fixed_credit(fixed_control))
+        self.count(&selectors.map(|x| credit(x, user, branch)), &fixed_credit(fixed_control, user))
     }
 
     /// The guest's WRMSR, if the kernel may carry it out.
@@ -123,6 +124,11 @@ impl Context {
         let answer = hardware.step(&op);
         self.registers = hardware.registers;
         Some(answer)
+    }
+
+    /// The hardware's geometry.
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
     }
 
     /// What was recorded since the last call and not withdrawn.

@@ -17,6 +17,7 @@ pub mod oracle;
 pub mod random;
 pub mod reference;
 pub mod registers;
+pub mod stock;
 pub mod subject;
 pub mod system;
 pub mod trace;

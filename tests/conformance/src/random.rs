@@ -85,7 +85,7 @@ impl Random {
     }
 
     /// An operation for guest `vm`; `saved` is an earlier snapshot of it.
-    fn op(&mut self, system: &System, vm: usize, saved: Option<&Registers>) -> Op {
+    pub fn op(&mut self, system: &System, vm: usize, saved: Option<&Registers>) -> Op {
         let op = self.operation(&system.guest(vm), system.filters.len(), saved);
         let (msr, direct) = match op {
             Op::Read(msr) | Op::GuestRead(msr) => (msr, Op::DirectRead(msr)),
@@ -113,6 +113,7 @@ impl Random {
                 fixed.iter_mut().take(geometry.fixed_places()).for_each(|x| *x = self.events());
                 Op::Count(general, fixed)
             }
+            8 | 9 if self.one_in(6) => Op::Complete(self.one_in(2), self.one_in(2)),
             8 | 9 => self.guest_access(geometry),
             10 => Op::Read(self.msr()),
             11 => {

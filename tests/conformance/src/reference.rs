@@ -105,6 +105,8 @@ impl Reference {
             },
             Op::Filter(_) | Op::Save | Op::Restore(_) if !self.mediated => Answer::Refused,
             Op::Overflow(now) => self.overflow(now),
+            Op::Complete(user, branch) if self.complete(user, branch) => Answer::Pmi,
+            Op::Complete(..) => Answer::Quiet,
             Op::Filter(index) => {
                 self.filter = index;
                 Answer::Done
@@ -134,11 +136,16 @@ impl Reference {
         }
     }
 
-    /// The instruction is completed, after its effect, and counts.
+    /// The access is completed in ring 0, after its effect, and counts.
     fn completed(&mut self, value: Option<u64>) -> Answer {
+        Answer::Completed { value, pmi: self.complete(false, false) }
+    }
+
+    /// An instruction is completed and counts; whether it raises a PMI.
+    fn complete(&mut self, user: bool, branch: bool) -> bool {
         let hardware = self.context();
-        let pmi = self.count(&hardware.selectors.map(credit), &fixed_credit(hardware.fixed_control));
-        Answer::Completed { value, pmi }
+        let general = hardware.selectors.map(|selector| credit(selector, user, branch));
+        self.count(&general, &fixed_credit(hardware.fixed_control, user))
     }
 
     /// The counter or selector of a block of registers from `base` on.

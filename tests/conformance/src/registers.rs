@@ -1,5 +1,7 @@
 //! What the specification speaks of: geometry, registers, operations, answers.
 
+use pmu_api::{Privilege, Request};
+
 /// General-purpose counters that arrays here have room for.
 pub const GENERAL: usize = 8;
 /// Fixed counters that arrays here have room for.
@@ -85,6 +87,8 @@ pub enum Op {
     DirectRead(u32),
     /// WRMSR without an exit.
     DirectWrite(u32, u64),
+    /// An instruction is completed for the guest: in ring 3; a branch.
+    Complete(bool, bool),
     /// The VMM asks what to do with a PMI at this TSC time.
     Overflow(u64),
     /// The hardware counts this many events on each counter while the guest runs.
@@ -121,19 +125,40 @@ pub enum Answer {
     Pmi,
     /// Counted, without that.
     Quiet,
+    /// Counted, and whether with or without that is not known.
+    PmiOrQuiet,
 }
 
-/// What a counter with this hardware selector gains from one instruction that was completed for the guest in ring 0, which
-/// is the one event of its cycle (SDM 20.2.1.1).
-pub const fn credit(selector: u64) -> u64 {
-    let instructions = selector & 0xFFFF == 0xC0;
-    let (ring0, edge, invert, mask) =
-        (selector >> 17 & 1, selector >> 18 & 1, selector >> 23 & 1, selector >> 24 & 0xFF);
+impl Op {
+    /// The VMM's request for an access.
+    pub fn request(&self) -> Request {
+        match *self {
+            Op::Read(msr) => Request::Read { msr },
+            Op::Write(msr, value) => Request::Write { msr, value },
+            Op::Rdpmc(index, cpl, pe, pce) => {
+                Request::Rdpmc { index, privilege: Privilege::new(cpl, pe, pce) }
+            }
+            _ => panic!("not an access: {self:?}"),
+        }
+    }
+}
+
+/// What a counter with this hardware selector gains from one instruction that was completed for the guest in ring 3 or
+/// ring 0, a branch or none, which is the one event of its cycle (SDM 20.2.1.1).
+pub const fn credit(selector: u64, user: bool, branch: bool) -> u64 {
+    let key = selector & 0xFFFF;
+    let counted = key == 0xC0 || branch && key == 0xC4;
+    let (ring, edge, invert, mask) = (
+        selector >> if user { 16 } else { 17 } & 1,
+        selector >> 18 & 1,
+        selector >> 23 & 1,
+        selector >> 24 & 0xFF,
+    );
     let met = mask == 0 || mask == 1 && invert == 0;
-    (instructions && ring0 == 1 && edge == 0 && met) as u64
+    (counted && ring == 1 && edge == 0 && met) as u64
 }
 
 /// The same for the fixed counters with this hardware value of IA32_FIXED_CTR_CTRL: the first counts instructions.
-pub const fn fixed_credit(control: u64) -> [u64; FIXED] {
-    [control & 1, 0, 0, 0]
+pub const fn fixed_credit(control: u64, user: bool) -> [u64; FIXED] {
+    [control >> user as u64 & 1, 0, 0, 0]
 }

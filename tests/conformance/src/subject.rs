@@ -1,13 +1,15 @@
 //! pmu_core as it runs in the policy domain: requests and replies as messages, channels, the manager.
 
+use crate::filter::EventFilter;
 use crate::hardware::{Context, Recorded, SharedContext};
 use crate::registers::{Answer, Op, Registers};
 use crate::system::{MANAGER, System, cells};
-use pmu_api::{Message, OverflowDecision, Privilege, Reply, Request};
+use pmu_api::{Message, OverflowDecision, Reply, Request};
 use pmu_core::geometry::Geometry as CoreGeometry;
 use pmu_core::registers::{EventSelect, FixedControl};
+use pmu_core::shadow::TABLE_WORDS;
 use pmu_core::snapshot::{self, Buffer, SNAPSHOT_CHUNKS};
-use pmu_core::{Domain, KernelMode, RegionCells};
+use pmu_core::{Domain, Filter, KernelMode, RegionCells};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -83,6 +85,7 @@ impl Subject {
                 answer(&self.ask(MANAGER, &Request::ReplaceFilter { vm }))
             }
             Op::Count(general, fixed) => counted(&self.contexts[vm], &general, &fixed),
+            Op::Complete(user, branch) => completed(&self.contexts[vm], user, branch),
             Op::DirectRead(_) | Op::DirectWrite(..) => direct(&self.contexts[vm], op),
             Op::Overflow(now) => {
                 answer(&decoded(&self.domain.handle(channel, &Request::Overflow.encode(), now)))
@@ -103,6 +106,19 @@ fn decoded(message: &Message) -> Reply {
 /// The context counts.
 pub fn counted(context: &RefCell<Context>, general: &[u64; 8], fixed: &[u64; 4]) -> Answer {
     if context.borrow_mut().count(general, fixed) { Answer::Pmi } else { Answer::Quiet }
+}
+
+/// The kernel counts an instruction that was completed.
+pub fn completed(context: &RefCell<Context>, user: bool, branch: bool) -> Answer {
+    if context.borrow_mut().complete(user, branch) { Answer::Pmi } else { Answer::Quiet }
+}
+
+/// pmu_core's form of `listed`, whose table is in `cells`.
+pub fn policy_filter<'a>(cells: &'a [AtomicU64], listed: &EventFilter) -> Filter<'a> {
+    let table: &[AtomicU64; TABLE_WORDS] =
+        cells.first_chunk().unwrap_or_else(|| panic!("a table has {TABLE_WORDS} words"));
+    let fixed = (0..4).filter(|i| listed.permits_fixed(*i)).fold(0, |bits, i| bits | 1 << i);
+    Filter::new(table, fixed).unwrap_or_else(|| panic!("{listed:?} permits off-core events"))
 }
 
 /// The guest's access without an exit.
@@ -127,18 +143,14 @@ pub fn guest(context: &RefCell<Context>, op: &Op, mut trap: impl FnMut(&Op) -> A
         Answer::Value(value) => Some(value),
         other => return (other, false),
     };
-    (Answer::Completed { value, pmi: context.borrow_mut().complete() }, by_kernel.is_some())
+    (Answer::Completed { value, pmi: context.borrow_mut().complete(false, false) }, by_kernel.is_some())
 }
 
 /// Carries out an operation that is a request of the VMM, or several, by `ask`.
 pub fn answer_by(mut ask: impl FnMut(&Request) -> Reply, geometry: &CoreGeometry, op: &Op) -> Answer {
     match *op {
         Op::Open => answer(&ask(&Request::Open)),
-        Op::Read(msr) => answer(&ask(&Request::Read { msr })),
-        Op::Write(msr, value) => answer(&ask(&Request::Write { msr, value })),
-        Op::Rdpmc(index, cpl, pe, pce) => {
-            answer(&ask(&Request::Rdpmc { index, privilege: Privilege::new(cpl, pe, pce) }))
-        }
+        Op::Read(_) | Op::Write(..) | Op::Rdpmc(..) => answer(&ask(&op.request())),
         Op::Save => {
             let mut buffer = Buffer::default();
             for (index, place) in (0..).zip(buffer.as_chunks_mut::<7>().0) {
@@ -165,7 +177,8 @@ pub fn answer_by(mut ask: impl FnMut(&Request) -> Reply, geometry: &CoreGeometry
         | Op::GuestRead(_)
         | Op::GuestWrite(..)
         | Op::DirectRead(_)
-        | Op::DirectWrite(..) => {
+        | Op::DirectWrite(..)
+        | Op::Complete(..) => {
             panic!("not a request of a VMM: {op:?}")
         }
     }

@@ -4,7 +4,7 @@ use crate::filter::EventFilter;
 use crate::hardware::Recorded;
 use crate::registers::{Answer, FIXED, GENERAL, Geometry, Op, Registers};
 use crate::system::System;
-use pmu_api::Mode;
+use pmu_api::{Completion, Mode};
 use std::fmt::Write;
 
 /// Something that carries out operations: pmu_core or the reference, for all VMs of a system.
@@ -15,6 +15,15 @@ pub trait Player {
     fn context(&self, vm: usize) -> Registers;
     /// Whether VM `vm`'s data registers are the hardware's.
     fn is_direct(&self, vm: usize) -> bool;
+    /// Whether the hardware's registers are those of the specification, bit by bit.
+    fn shows_contexts(&self) -> bool {
+        true
+    }
+    /// What was completed with the last operation, if it was an access that the player itself completes, and whether that
+    /// raised a PMI.
+    fn accounted(&mut self) -> Option<(Completion, bool)> {
+        None
+    }
     /// Whether the kernel carried out the last operation, of VM `vm`, by itself, and the pairs it has recorded.
     fn kernel(&mut self, _vm: usize) -> (bool, Vec<Recorded>) {
         (false, Vec::new())
@@ -60,6 +69,10 @@ impl Player for References<'_> {
     fn is_direct(&self, vm: usize) -> bool {
         self.system.is_direct(vm)
     }
+}
+
+fn complete(vm: usize, user: bool, branch: bool) -> String {
+    format!("complete {vm} {} {}", u8::from(user), u8::from(branch))
 }
 
 fn list(words: &[u64]) -> String {
@@ -133,6 +146,7 @@ impl<'a> Trace<'a> {
             Op::DirectRead(msr) => format!("direct {vm} {msr:#x}"),
             Op::DirectWrite(msr, value) => format!("direct {vm} {msr:#x} {value:#x}"),
             Op::Overflow(now) => format!("overflow {vm} {now:#x}"),
+            Op::Complete(user, branch) => complete(vm, *user, *branch),
             Op::Count(gps, fxs) => {
                 format!("count {vm} {} {}", list(&gps[..general]), list(&fxs[..fixed]))
             }
@@ -159,16 +173,22 @@ impl<'a> Trace<'a> {
             Answer::Spurious => "spurious".into(),
             Answer::Pmi => "pmi".into(),
             Answer::Quiet => "quiet".into(),
+            Answer::PmiOrQuiet => "?".into(),
         };
         let (by_kernel, recorded) = player.kernel(vm);
         let mut line = format!("{} = {answer_text}", self.operation(vm, op, by_kernel));
         let (general, fixed) = (self.system.hardware.general, self.system.hardware.fixed_places());
-        for other in 0..self.system.vms.len() {
+        let shown = if player.shows_contexts() { self.system.vms.len() } else { 0 };
+        for other in 0..shown {
             line.push_str(" | ");
             line.push_str(&registers(&player.context(other), general, fixed));
         }
         self.text.push_str(&line);
         self.text.push('\n');
+        if let Some((Completion { user, branch }, pmi)) = player.accounted() {
+            let pmi = if pmi { "pmi" } else { "quiet" };
+            self.text.push_str(&format!("{} = {pmi}\n", complete(vm, user, branch)));
+        }
         for Recorded { msr, guest, hardware, dropped } in recorded {
             self.text.push_str(&format!("record {vm} {msr:#x} {dropped} = pair {guest:#x} {hardware:#x}\n"));
         }

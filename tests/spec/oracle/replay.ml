@@ -31,8 +31,9 @@
      filter VM FILTER                   done, or refused
      save VM                            registers REGISTERS, or refused
      restore VM REGISTERS               done, or refused
-     count VM COUNTS FIXED_COUNTS       pmi, or quiet: the hardware counts while the guest runs
+     count VM COUNTS FIXED_COUNTS       pmi, quiet, or ?: the hardware counts while the guest runs
      direct VM MSR [WORD]               value WORD, done, or gp: the guest's access without an exit
+     complete VM USER BRANCH            pmi or quiet, or ? where that is not known: an instruction is completed
      overflow VM NOW                    deliver; delay CYCLES; or spurious: what to do with a PMI at TSC time NOW
      record VM MSR DROPPED              pair WORD HARDWARE: the pair that is recorded for the register's value, in the
                                         place of entry DROPPED of the table, the newest being 0; or nothing
@@ -153,6 +154,10 @@ let operate hardware configs limits state fields =
       let ops = count_ops !state (count v) (list gps) (list fxs) in
       ignore (perform hardware state ops);
       if List.length ops > 4 then "pmi" else "quiet"
+  | [ "complete"; v; user; branch ] ->
+      let v = count v in
+      ignore (perform hardware state [ Complete (v, flag user, flag branch) ]);
+      String.trim (raised hardware state v)
   | "direct" :: v :: m :: x -> direct hardware state (count v) (access m x)
   | [ "overflow"; v; now ] ->
       let v = count v in
@@ -192,7 +197,8 @@ let () =
            | answer :: contexts ->
                let answered = operate hardware configs limits state (words_of operation) in
                let specified = List.mapi (fun v _ -> show_regs (context hardware !state v)) configs in
-               let unknown = answer = "value ?" && String.length answered > 6 && String.sub answered 0 6 = "value " in
+               let unknown = answer = "value ?" && String.length answered > 6 && String.sub answered 0 6 = "value "
+                             || answer = "?" && (answered = "pmi" || answered = "quiet") in
                if (answered <> answer && not unknown) || (contexts <> [] && contexts <> specified) then begin
                  Printf.printf "rejected: line %d: %s\nthe specification says: %s | %s\n" !number line answered
                    (String.concat " | " specified);

@@ -41,7 +41,7 @@ pub fn quick(program: &Path, oracle: &Path) -> Outcome {
 
 /// Longer sequences.
 pub fn sequences(program: &Path, oracle: &Path) -> Outcome {
-    go(program, Some(oracle), &["traces", "--steps", "20000", "--seed", "1000"])?;
+    go(program, Some(oracle), &["traces", "--steps", "10000", "--seed", "1000"])?;
     go(program, Some(oracle), &["reference", "--depth", "3"])?;
     go(program, None, &["approvals", "--depth", "5"])?;
     go(program, None, &["limits", "--depth", "6"])?;

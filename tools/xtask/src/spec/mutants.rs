@@ -34,6 +34,38 @@ const MUTANTS: &[Mutant] = &[
         "Register::StatusReset | Register::StatusSet => 0",
         "Register::StatusReset | Register::StatusSet => 1",
     ),
+    ("validity.rs", " | (counters & 8) << 9", ""),
+    ("geometry.rs", "self.fixed >> index & 1 != 0", "self.fixed >> index != 0"),
+    ("geometry.rs", "low_bits(contiguous(self.fixed)),", "self.fixed,"),
+    // Which registers there are.
+    (
+        "registers.rs",
+        "_ if number.wrapping_sub(a::IA32_PERFEVTSEL0) < general",
+        "_ if number.wrapping_sub(a::IA32_PERFEVTSEL0) < 8",
+    ),
+    (
+        "registers.rs",
+        "_ if number.wrapping_sub(a::IA32_PMC0) < general",
+        "_ if number.wrapping_sub(a::IA32_PMC0) < 8",
+    ),
+    (
+        "registers.rs",
+        "_ if geometry.full_width_writes() && number.wrapping_sub(a::IA32_A_PMC0) < general",
+        "_ if number.wrapping_sub(a::IA32_A_PMC0) < general",
+    ),
+    (
+        "registers.rs",
+        "_ if geometry.full_width_writes() && number.wrapping_sub(a::IA32_A_PMC0) < general",
+        "_ if geometry.full_width_writes() && number.wrapping_sub(a::IA32_A_PMC0) < 8",
+    ),
+    ("registers.rs", "            _ if !geometry.has_global() => None,\n", ""),
+    (
+        "registers.rs",
+        "a::IA32_PERF_GLOBAL_STATUS_SET if geometry.has_status_set()",
+        "a::IA32_PERF_GLOBAL_STATUS_SET",
+    ),
+    ("registers.rs", "a::IA32_PERF_GLOBAL_INUSE if geometry.has_status_set()", "a::IA32_PERF_GLOBAL_INUSE"),
+    ("vpmu/access.rs", "if self.mode == Mode::Off {", "if self.mode != self.mode {"),
     // Registers that cannot be written.
     (
         "vpmu/access.rs",
@@ -96,7 +128,49 @@ const MUTANTS: &[Mutant] = &[
         "Approval::Add { msr, guest, hardware }",
         "Approval::Add { msr, guest, hardware: guest | hardware }",
     ),
+    ("vpmu.rs", "                && !geometry.tsx()\n", ""),
+    // Direct access and passthrough.
+    ("geometry.rs", "            && guest.general == self.general\n", ""),
+    ("geometry.rs", "            && guest.fixed == self.fixed\n", ""),
+    ("vpmu.rs", "if self.kernel_mode == KernelMode::Raw {", "if self.kernel_mode != self.kernel_mode {"),
+    ("vpmu/context.rs", "self.has_counters() && self.kernel_mode != KernelMode::Raw", "self.has_counters()"),
+    ("domain/vm.rs", "!matches!(vpmu.mode(), Mode::Mediated | Mode::Emulated) || !vpmu", "!vpmu"),
+    // The limit on PMIs.
+    ("pmi.rs", "self.delivered < limit.count", "self.delivered <= limit.count"),
+    (
+        "pmi.rs",
+        "if now.wrapping_sub(self.window_start) >= limit.cycles",
+        "if now.wrapping_sub(self.window_start) > limit.cycles",
+    ),
+    ("pmi.rs", "self.delayed && now.wrapping_sub(next) < limit.cycles", "self.delayed"),
+    ("pmi.rs", "u32::from(delayed_is_recent)", "0 * u32::from(delayed_is_recent)"),
+    ("pmi.rs", "        self.delayed = true;\n", ""),
+    ("pmi.rs", "limit.cycles - now.wrapping_sub(self.window_start) }", "limit.cycles }"),
+    // A kernel without the extension.
+    ("vpmu/account.rs", "        && selector & selector::EDGE == 0\n", ""),
+    ("vpmu/account.rs", "mask == one && selector & selector::INVERT == 0", "mask == one"),
+    ("vpmu/account.rs", "(mask == 0 || mask == one && selector & selector::INVERT == 0)", "true"),
+    ("vpmu/account.rs", "completion.branch && event == BRANCHES", "event == BRANCHES"),
+    (
+        "vpmu/account.rs",
+        "let ring = if completion.user { selector::USR } else { selector::OS };",
+        "let ring = if completion.user { selector::OS } else { selector::USR };",
+    ),
+    ("vpmu/account.rs", "field & if completion.user", "field & if !completion.user"),
+    ("vpmu/account.rs", "        self.reported |= overflowed;\n", ""),
+    ("vpmu/account.rs", "        self.reported = status;\n", ""),
+    ("vpmu/account.rs", "if enabled >> i & 1 != 0\n", "if enabled != 0\n"),
+    ("vpmu/account.rs", "            && enabled >> bit & 1 != 0\n", ""),
+    ("msr_port.rs", "(IA32_PERF_GLOBAL_STATUS_RESET, old & !value)", "(IA32_PERF_GLOBAL_STATUS_RESET, old)"),
+    (
+        "msr_port.rs",
+        "(IA32_PERF_GLOBAL_STATUS_SET, value & !old)",
+        "(IA32_PERF_GLOBAL_STATUS_SET, 0 * value)",
+    ),
+    ("msr_port.rs", "IA32_PERF_GLOBAL_CTRL => self.global_control = value,", "IA32_PERF_GLOBAL_CTRL => {}"),
+    ("msr_port.rs", "Ok(msrs.read(msr)? & bits)", "Ok(msrs.read(msr)? & bits >> 1)"),
     // RDPMC and the register map.
+    ("vpmu/access.rs", "if index < u32::from(self.geometry.general_counters())", "if index < 8"),
     (
         "vpmu/access.rs",
         "!counters_enabled && privilege.cpl() != 0",
@@ -117,6 +191,19 @@ const MUTANTS: &[Mutant] = &[
     ),
     ("snapshot.rs", "registers.global_control | registers.status) &", "registers.global_control) &"),
     ("snapshot.rs", " && registers.status == 0", ""),
+    ("snapshot.rs", "registers.global_control == geometry.reset_global_control() && ", ""),
+    ("snapshot.rs", "        && fixed\n", ""),
+    ("snapshot.rs", "        && general\n", ""),
+    (
+        "snapshot.rs",
+        "if geometry.has_fixed(i) { geometry.fixed_width_mask() } else { 0 }",
+        "geometry.fixed_width_mask()",
+    ),
+    (
+        "snapshot.rs",
+        "registers.fixed_control.0 & !fixed_control_allowed(fixed_counters) == 0",
+        "(true || registers.fixed_control.0 & !fixed_control_allowed(fixed_counters) == 0)",
+    ),
 ];
 
 /// Copies a folder of sources.
@@ -154,6 +241,8 @@ fn workspace(folder: &Path) -> std::io::Result<()> {
 fn build(folder: &Path, log: &Path) -> Outcome {
     let mut command = Command::new("cargo");
     command.current_dir(folder).env("CARGO_TARGET_DIR", folder.join("target"));
+    // Some optimisation pays: what is built runs for longer than the compiler.
+    command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
     command.args(["build", "--quiet", "--package", "conformance"]);
     run_logged("cargo build of a mutant", &mut command, log)
 }
@@ -161,9 +250,10 @@ fn build(folder: &Path, log: &Path) -> Outcome {
 /// The name of the first layer that notices, if one does.
 fn noticed(folder: &Path, oracle: &Path) -> Outcome<Option<&'static str>> {
     let program = folder.join("target/debug/conformance");
-    let layers: [(&str, &[&str], bool); 4] = [
+    let layers: [(&str, &[&str], bool); 5] = [
         ("lockstep", &["lockstep", "--depth", "2"], false),
         ("fixpoint", &["fixpoint"], false),
+        ("limits", &["limits", "--depth", "3"], false),
         ("traces", &["traces", "--steps", "1500"], true),
         ("approvals", &["approvals", "--depth", "4"], false),
     ];
