@@ -10,7 +10,9 @@ pub mod stock;
 
 use pmu_api::Message;
 use pmu_core::{Domain, PmuPort};
-use sel4_microkit::{Channel, Handler, Infallible, MessageInfo, with_msg_regs, with_msg_regs_mut};
+use sel4_microkit::{
+    Channel, ChannelSet, Handler, Infallible, MessageInfo, with_msg_regs, with_msg_regs_mut,
+};
 
 /// Answers protected procedure calls; `P` reaches one VCPU's PMU context.
 #[derive(Debug)]
@@ -37,6 +39,11 @@ impl<P: PmuPort> Server<P> {
 
 impl<P: PmuPort> Handler for Server<P> {
     type Error = Infallible;
+
+    /// Whoever the system description lets notify this domain says nothing by it, and must not end it for the others.
+    fn notified(&mut self, _: ChannelSet) -> Result<(), Infallible> {
+        Ok(())
+    }
 
     fn protected(&mut self, channel: Channel, call: MessageInfo) -> Result<MessageInfo, Infallible> {
         let request = with_msg_regs(|words| {

@@ -3,7 +3,7 @@
 #![no_std]
 #![no_main]
 
-use sel4_microkit::{Channel, Handler, Infallible, MessageInfo, protection_domain};
+use sel4_microkit::{Channel, ChannelSet, Handler, Infallible, MessageInfo, protection_domain};
 
 struct Serial;
 
@@ -15,6 +15,11 @@ fn init() -> impl Handler {
 
 impl Handler for Serial {
     type Error = Infallible;
+
+    /// A neighbour that may notify this domain must not end it for the others.
+    fn notified(&mut self, _: ChannelSet) -> Result<(), Infallible> {
+        Ok(())
+    }
 
     fn protected(&mut self, _: Channel, message: MessageInfo) -> Result<MessageInfo, Infallible> {
         Ok(vmm_pd::serial::answer(&message))

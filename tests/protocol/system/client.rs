@@ -32,6 +32,8 @@ const BRANCHES: u64 = 0x53_00C4;
 #[protection_domain]
 fn init() -> impl Handler {
     open();
+    // Where the description lets it notify, a peer can: that is its affair, and nobody else's.
+    STRANGER.notify();
     registers();
     refusals();
     snapshots();
