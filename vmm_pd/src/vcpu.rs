@@ -38,13 +38,15 @@ impl vmm_core::Vcpu for MicrokitVcpu {
             let written = VCPU.write_registers(&VcpuRegisters::from_words(words));
             assert!(written.is_ok(), "the kernel refuses the guest's registers: {written:?}");
         }
-        let mut state = EntryState {
+        let state = EntryState {
             rip: entry.rip,
             primary_controls: entry.primary_controls,
             interruption_info: u64::from(entry.injection.0),
-            #[cfg(not(stock_kernel))]
-            preemption_timer: self.timer.take(),
+            ..EntryState::default()
         };
+        #[cfg(not(stock_kernel))]
+        let state = EntryState { preemption_timer: self.timer.take(), ..state };
+        let mut state = state;
         let completed = if entry.completed { Completed::Instruction } else { Completed::Nothing };
         let result = vcpu::enter(&mut state, completed);
         let injection = Interruption(low(state.interruption_info));
