@@ -217,17 +217,22 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// `manifest` with `list` in place of the list that follows `key`, if there is one.
+fn with_list(manifest: &str, key: &str, list: &str) -> String {
+    let Some((before, rest)) = manifest.split_once(key) else { return manifest.to_owned() };
+    let after = rest.split_once(']').map_or("", |(_, after)| after);
+    format!("{before}{key}{list}{after}")
+}
+
 /// A workspace with pmu_core, what it needs, and `conformance` without its tests.
 fn workspace(folder: &Path) -> std::io::Result<()> {
     for part in ["pmu_pd/api", "pmu_pd/core", "vmm_pd/core", "tests/conformance/src"] {
         copy(&root().join(part), &folder.join(part))?;
     }
     let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
-    let members = manifest.find("members = [").unwrap_or_default();
-    let end = manifest[members..].find(']').map_or(manifest.len(), |end| members + end + 1);
-    let (before, after) = (&manifest[..members], &manifest[end..]);
-    let ours = "members = [\"pmu_pd/api\", \"pmu_pd/core\", \"vmm_pd/core\", \"tests/conformance\"]";
-    fs::write(folder.join("Cargo.toml"), format!("{before}{ours}{after}"))?;
+    let ours = "[\"pmu_pd/api\", \"pmu_pd/core\", \"vmm_pd/core\", \"tests/conformance\"]";
+    let manifest = with_list(&with_list(&manifest, "\nmembers = ", ours), "\ndefault-members = ", ours);
+    fs::write(folder.join("Cargo.toml"), manifest)?;
     for part in ["pmu_pd/api", "pmu_pd/core", "vmm_pd/core", "tests/conformance"] {
         let text = fs::read_to_string(root().join(part).join("Cargo.toml"))?;
         let text = text.split("[dev-dependencies]").next().unwrap_or_default().to_owned();
