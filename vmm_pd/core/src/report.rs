@@ -199,6 +199,8 @@ impl History {
     }
 
     /// Keeps the exit after which the guest does not go on.
+    #[cold]
+    #[inline(never)]
     pub fn stop(&mut self, exit: &RawExit) {
         self.last = Some(*exit);
     }

@@ -167,15 +167,16 @@ impl<L: PmuLink> Vm<L> {
         let mut ending = false;
         loop {
             match vcpu.enter(&entry) {
-                // Where the guest is, with all its registers.
-                Return::Exit(exit) if ending => {
-                    self.statistics.exit(exit.reason);
-                    self.history.push(&exit);
-                    self.history.stop(&exit);
-                    return StopReason::TimeLimit;
-                }
                 Return::Exit(exit) => {
-                    if let Err(stop) = self.exit(vcpu, observer, &exit, &mut entry) {
+                    let handled = if ending {
+                        // Where the guest is, with all its registers.
+                        self.statistics.exit(exit.reason);
+                        self.history.push(&exit);
+                        Err(StopReason::TimeLimit)
+                    } else {
+                        self.exit(vcpu, observer, &exit, &mut entry)
+                    };
+                    if let Err(stop) = handled {
                         self.history.stop(&exit);
                         return stop;
                     }
