@@ -87,11 +87,8 @@ pub const PRIMARY: u64 = primary::HLT
 /// # Panics
 /// If memory ends below [`LOWEST`].
 pub fn write_tables(memory: &mut [u8]) {
-    assert!(memory.len() as u64 >= LOWEST, "guest memory ends below {LOWEST:#x}");
-    let mut put = |address: u64, value: u64| {
-        let at = usize::try_from(address).unwrap_or(usize::MAX);
-        memory[at..at + 8].copy_from_slice(&value.to_le_bytes());
-    };
+    write_gdt(memory);
+    let mut put = putter(memory);
     put(PML4, PDPT | TABLE);
     for i in 0..4 {
         put(PDPT + i * 8, (DIRECTORIES + i * PAGE) | TABLE);
@@ -99,8 +96,25 @@ pub fn write_tables(memory: &mut [u8]) {
     for i in 0..4 * 512 {
         put(DIRECTORIES + i * 8, (i * LARGE) | LARGE_PAGE);
     }
+}
+
+/// Writes the GDT alone, which is all that a guest in [`Mode::Protected`] starts with.
+///
+/// # Panics
+/// If memory ends below [`LOWEST`].
+pub fn write_gdt(memory: &mut [u8]) {
+    let mut put = putter(memory);
     for (i, entry) in (0..).zip(GDT_ENTRIES) {
         put(GDT + i * 8, entry);
+    }
+}
+
+/// What writes words below [`LOWEST`].
+fn putter(memory: &mut [u8]) -> impl FnMut(u64, u64) {
+    assert!(memory.len() as u64 >= LOWEST, "guest memory ends below {LOWEST:#x}");
+    |address: u64, value: u64| {
+        let at = usize::try_from(address).unwrap_or(usize::MAX);
+        memory[at..at + 8].copy_from_slice(&value.to_le_bytes());
     }
 }
 

@@ -148,8 +148,8 @@ pub fn load(image: &[u8], memory: &mut [u8]) -> Result<Start, LoadError> {
         (Some(_), _) => {
             let place = place_initrd(initrd.len() as u64, program.end(), ram)?;
             let information = multiboot::place_information(&program).ok_or(LoadError::Information)?;
-            // The kernel's segments may be where these are.
-            boot::write_tables(memory);
+            // The kernel's segments may be where it is. Other low memory is as it was: kernels look for what they left there.
+            boot::write_gdt(memory);
             program.copy(memory);
             memory[place.clone()].copy_from_slice(initrd);
             let module = (!initrd.is_empty()).then_some(place);

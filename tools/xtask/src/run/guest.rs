@@ -115,7 +115,7 @@ impl<'a> Guest<'a> {
     }
 
     /// As [`Self::put`], and says where the guest is in a machine's memory: in a `simulated` machine a guest with
-    /// much memory or a large image is there from the start.
+    /// much memory or a large image is there from the start, but for Linux.
     ///
     /// # Errors
     /// What the VMM would refuse, before anything boots.
@@ -125,13 +125,10 @@ impl<'a> Guest<'a> {
         fs::write(&file, &image).map_err(|e| unwritable(&file, &e))?;
         let size = image.len().next_multiple_of(PAGE as usize * MIB);
         let image_mib = u32::try_from(size / MIB).unwrap_or(u32::MAX);
-        let bank = (simulated && (self.memory > DEFAULT_MEMORY || image.len() > LARGE_IMAGE)).then(|| Bank {
-            file,
-            image: size,
-            memory: self.memory as usize * MIB,
-        });
-        let besides = if bank.is_some() { BESIDES + LOADER } else { BESIDES + (COPIES - 1) * image_mib };
         let linux = Container::parse(&image).is_ok_and(|container| BzImage::find(container.kernel).is_some());
+        let bank = (simulated && !linux && (self.memory > DEFAULT_MEMORY || image.len() > LARGE_IMAGE))
+            .then(|| Bank { file, image: size, memory: self.memory as usize * MIB });
+        let besides = if bank.is_some() { BESIDES + LOADER } else { BESIDES + (COPIES - 1) * image_mib };
         Ok(Place { memory_mib: self.memory + image_mib + besides, bank, linux })
     }
 

@@ -331,3 +331,10 @@ fn a_low_kernel_gets_the_information_elsewhere() {
         Err(LoadError::Elf(ElfError::OutsideMemory { lowest: 0x1000, .. }))
     ));
 }
+
+/// A kernel that resets itself finds what it left in low memory, and at first nothing.
+#[test]
+fn low_memory_of_a_multiboot_kernel_is_left_alone() {
+    let (_, memory) = try_load(&multiboot_kernel()).expect("loads");
+    assert!(memory[..0x7000].iter().all(|byte| *byte == 0xaa));
+}
