@@ -2,7 +2,8 @@
 
 use crate::serial;
 use sel4_microkit::ioport::IoPort;
-use sel4_microkit::{Channel, ChannelSet, var};
+use sel4_microkit::vcpu::Channels;
+use sel4_microkit::{Channel, var};
 
 /// `<ioport id="1" addr="0x2f8" size="8"/>` of system.xml.
 const COM2: IoPort = IoPort::new(1);
@@ -44,7 +45,7 @@ impl EndRequest {
     }
 
     /// Whether the request is among what has arrived, given the channels that were notified.
-    pub fn has_come(&self, notified: ChannelSet) -> bool {
+    pub fn has_come(&self, notified: Channels) -> bool {
         let Some(interrupt) = self.interrupt.filter(|interrupt| notified.contains(*interrupt)) else {
             return false;
         };

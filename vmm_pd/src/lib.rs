@@ -85,8 +85,11 @@ fn run_vm<V: Vcpu, L: PmuLink>(console: &mut Console, mut vcpu: V, link: L, gues
     let end = vcpu::now();
     console.flush();
     console.line(format_args!("@time cycles={}", end.wrapping_sub(start)));
-    // What the kernel counted comes into the region when somebody asks.
-    PolicyDomain.call(&Request::Statistics { first: 0 }.encode());
+    // What the kernel counted comes into the region when somebody asks; who has none asks nothing, of a domain that may be
+    // gone.
+    if regions::statistics().is_some() {
+        PolicyDomain.call(&Request::Statistics { first: 0 }.encode());
+    }
     if let Some(values) = regions::statistics() {
         console.text(format_args!("@policy"));
         for (statistic, value) in Statistic::ALL.iter().zip(values).filter(|(_, value)| *value != 0) {

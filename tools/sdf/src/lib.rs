@@ -16,12 +16,14 @@ mod model;
 mod parse;
 mod program;
 pub mod slots;
+mod stock;
 mod xml;
 
 pub use boot_module::boot_module;
 pub use build::Options;
 pub use distribution::{Distribution, Fill, Named};
 pub use error::Error;
+pub use stock::stock_program_images;
 
 use std::path::{Path, PathBuf};
 

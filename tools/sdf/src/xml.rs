@@ -104,6 +104,12 @@ impl<'a> Element<'a> {
         self.node.children().filter(Node::is_element).map(move |node| Element { node, file })
     }
 
+    /// This element and all below it.
+    pub(crate) fn descendants(&self) -> impl Iterator<Item = Element<'a>> + use<'a> {
+        let file = self.file;
+        self.node.descendants().filter(Node::is_element).map(move |node| Element { node, file })
+    }
+
     /// The processing instructions directly in this element: line, name and text.
     pub(crate) fn instructions(&self) -> impl Iterator<Item = (u32, &'a str, &'a str)> + use<'a> {
         self.node.children().filter_map(|node| {

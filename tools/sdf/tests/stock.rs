@@ -1,5 +1,5 @@
 //! system.xml and the description of two VMs stay within what the Microkit 2.3 tool takes: its elements and attributes, and
-//! of ours only the processing instruction, which it passes over.
+//! of ours only the processing instruction, which it passes over. What that tool does not survive is refused before it runs.
 
 #![allow(clippy::unwrap_used, reason = "a description that cannot be read ends the test")]
 
@@ -14,6 +14,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("program_image", &["path", "path_for_symbols"]),
     ("map", &["mr", "vaddr", "perms", "cached", "setvar_vaddr", "setvar_size", "setvar_prefill_size"]),
     ("ioport", &["id", "setvar_id", "setvar_addr", "addr", "size"]),
+    ("irq", &["id", "setvar_id", "ioapic", "pin", "trigger", "polarity", "vector"]),
     ("virtual_machine", &["name"]),
     ("vcpu", &["id", "setvar_id"]),
     ("channel", &[]),
@@ -71,4 +72,31 @@ fn what_is_not_microkits_is_found() {
     let expected =
         ["memory_region colour", "size of the prefilled r", "<?other?>", "<gpu>", "setvar in a guest's map"];
     assert_eq!(beyond(xml), expected);
+}
+
+/// Fixtures as those of `refusals`, by the rules of the Microkit tool.
+#[test]
+fn what_the_tool_does_not_survive_is_refused() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stock_fixtures");
+    let files = [Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/files")];
+    for (name, line, reason) in [
+        ("prefill_ends_early.xml", 2, "has 5100 bytes and ends before the last page of the region"),
+        ("prefill_ends_early_large.xml", 2, "leave out size"),
+        ("not_well_formed.xml", 2, "no well-formed XML"),
+    ] {
+        let error = sdf::stock_program_images(&folder.join(name), &files).expect_err(name);
+        assert_eq!(error.line, Some(line), "{name}: {error}");
+        assert!(error.reason.contains(reason), "{name}: {error}");
+    }
+}
+
+/// The last page is begun: the tool fills the rest with zeros. What the bundled kernel cannot do is that tool's to judge.
+#[test]
+fn what_the_tool_takes_is_left_to_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = [folder.join("tests/fixtures/files")];
+    let programs = sdf::stock_program_images(&folder.join("tests/stock_fixtures/taken.xml"), &files).unwrap();
+    assert_eq!(programs, ["parent.elf", "child.elf"].map(std::path::PathBuf::from));
+    let missing = sdf::stock_program_images(&folder.join("tests/stock_fixtures/none.xml"), &files);
+    assert!(missing.unwrap_err().reason.starts_with("cannot be read: "));
 }

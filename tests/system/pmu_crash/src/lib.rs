@@ -5,24 +5,27 @@
 
 use pmu_core::arch::{IA32_PERF_GLOBAL_CTRL, IA32_PERFEVTSEL0, MAX_GENERAL, selector};
 use pmu_core::{KernelMode, PmuPort, PortError, RawGeometry};
-use pmu_pd::Server;
-use pmu_pd::port::VcpuPort;
 use sel4_microkit::Handler;
 
 /// The last event selector.
 const LAST: u32 = IA32_PERFEVTSEL0 + MAX_GENERAL as u32 - 1;
 
-struct FatalPort {
-    port: VcpuPort,
+struct FatalPort<P> {
+    port: P,
     die: fn(),
 }
 
 /// The server that calls `die`.
 pub fn server(die: fn()) -> impl Handler {
-    Server::new(move |channel| FatalPort { port: VcpuPort::new(channel), die })
+    #[cfg(not(stock_kernel))]
+    let server =
+        pmu_pd::Server::new(move |channel| FatalPort { port: pmu_pd::port::VcpuPort::new(channel), die });
+    #[cfg(stock_kernel)]
+    let server = pmu_pd::stock::server(move |port| FatalPort { port, die });
+    server
 }
 
-impl PmuPort for FatalPort {
+impl<P: PmuPort> PmuPort for FatalPort<P> {
     fn geometry(&mut self) -> Result<RawGeometry, PortError> {
         self.port.geometry()
     }

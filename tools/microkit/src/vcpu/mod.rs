@@ -7,11 +7,13 @@
 mod exit;
 pub mod pmu;
 
+/// Channels that were notified.
+pub use crate::ChannelSet as Channels;
 pub use exit::{VcpuRegisters, VmExit};
 
 use crate::kernel::with_ipc;
 use crate::slots::BASE_VCPU;
-use crate::{ChannelSet, Error, ioport::IoPort};
+use crate::{Error, ioport::IoPort};
 use sel4_abi::VmEnter;
 use sel4_abi::numbers::pmu::{COMPLETED_BRANCH, COMPLETED_INSTRUCTION, COMPLETED_MR};
 use sel4_abi::numbers::vm_enter::{CALL_TIMER, FAULT_REASON, SET_TIMER, TIMER_SHIFT};
@@ -55,7 +57,7 @@ pub enum Return {
     /// A VM exit.
     Exit(VmExit),
     /// These channels were notified; the guest is as it was when it was interrupted.
-    Notified(ChannelSet),
+    Notified(Channels),
 }
 
 /// Runs the guest of the calling thread's VCPU. The message registers are overwritten.
@@ -68,7 +70,7 @@ pub fn enter(state: &mut EntryState, completed: Completed) -> Return {
         [state.rip, state.primary_controls, state.interruption_info, _] = words;
         match result {
             VmEnter::Exit => Return::Exit(VmExit::from_message(words[FAULT_REASON], &ipc.buffer().message)),
-            VmEnter::Notification { badge } => Return::Notified(ChannelSet::from_badge(badge)),
+            VmEnter::Notification { badge } => Return::Notified(Channels::from_badge(badge)),
         }
     })
 }

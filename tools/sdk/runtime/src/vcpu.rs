@@ -1,7 +1,7 @@
 //! The virtual CPU of a protection domain with a `<virtual_machine>`, with the names of our own runtime.
 
 use crate::slots::BASE_VCPU;
-use crate::{Error, checked, with_msg_regs};
+use crate::{Channel, Error, checked, with_msg_regs};
 use core::arch::asm;
 use sel4::{sys, with_ipc_buffer_mut};
 
@@ -73,8 +73,19 @@ pub enum Completed {
 pub enum Return {
     /// A VM exit.
     Exit(VmExit),
-    /// A channel was notified; the badge says which. The guest is as it was when it was interrupted.
-    Notified(u64),
+    /// These channels were notified; the guest is as it was when it was interrupted.
+    Notified(Channels),
+}
+
+/// Channels that were notified. Upstream's `ChannelSet` can be made by upstream alone.
+#[derive(Debug, Copy, Clone, Eq, PartialEq)]
+pub struct Channels(u64);
+
+impl Channels {
+    /// Whether `channel` is one of them.
+    pub const fn contains(&self, channel: Channel) -> bool {
+        self.0 >> channel.index() & 1 != 0
+    }
 }
 
 /// Places of the message of an exit (libsel4, `sel4/arch/vmenter.h`, of which upstream makes no bindings). The first
@@ -109,7 +120,7 @@ pub fn enter(state: &mut EntryState, _: Completed) -> Return {
             in("r12") 0_u64, lateout("rcx") _, lateout("r11") _, lateout("r14") _);
     }
     if info != EXITED {
-        return Return::Notified(badge);
+        return Return::Notified(Channels(badge));
     }
     with_msg_regs(|registers| {
         Return::Exit(VmExit {

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The programs of the workspace tools/sdk.
-pub const PROGRAMS: [&str; 4] = ["pmu_pd", "serial_pd", "vmm_pd", "vmm_pd_trace"];
+const PROGRAMS: [&str; 5] = ["pmu_crash", "pmu_pd", "serial_pd", "vmm_pd", "vmm_pd_trace"];
 /// What stands before the name of the configuration in a program of tools/sdk (its runtime puts it there).
 const MARK: &[u8] = b"microkit-sdk-configuration=";
 /// The largest distance of two segments of the kernel: it begins some of them on a large page. GRUB would put a module
@@ -30,18 +30,23 @@ pub fn image(
     let mut folders = vec![programs.clone()];
     folders.extend(search.iter().cloned());
     folders.extend(system.parent().filter(|f| !f.as_os_str().is_empty()).map(Path::to_owned));
-    // Ours says file and line; the tool's own rules come after.
-    let named = sdf::program_images(system, &folders).map_err(|e| Failure::Environment(e.to_string()))?;
-    for (name, file) in PROGRAMS.iter().zip(self::programs(sdk)?) {
-        let bytes = fs::read(&file).map_err(|e| unwritable(&file, &e))?;
-        update(&programs.join(format!("{name}.elf")), &bytes)?;
-    }
-    for program in &named {
+    // Before anything is built.
+    let named =
+        sdf::stock_program_images(system, &folders).map_err(|e| Failure::Environment(e.to_string()))?;
+    let is = |name: &str, program: &Path| program == Path::new(&format!("{name}.elf"));
+    let foreign = named.iter().filter(|program| !PROGRAMS.iter().any(|name| is(name, program)));
+    for program in foreign {
         if let Some(file) = folders.iter().map(|folder| folder.join(program)).find(|file| file.is_file()) {
             let bytes = fs::read(&file).map_err(|e| unwritable(&file, &e))?;
             configuration(&bytes, sdk.config())
                 .map_err(|why| Failure::Environment(format!("{}: {why}", file.display())))?;
         }
+    }
+    let ours: Vec<&str> =
+        PROGRAMS.into_iter().filter(|name| named.iter().any(|program| is(name, program))).collect();
+    for (name, file) in ours.iter().zip(self::programs(sdk, &ours)?) {
+        let bytes = fs::read(&file).map_err(|e| unwritable(&file, &e))?;
+        update(&programs.join(format!("{name}.elf")), &bytes)?;
     }
     let module = out.join("module.elf");
     tool(sdk, system, out, &folders, &module, capdl)?;
@@ -57,8 +62,11 @@ pub fn image(
     Ok(image)
 }
 
-/// Builds the programs of tools/sdk, in the order of [`PROGRAMS`].
-fn programs(sdk: &Sdk) -> Outcome<Vec<PathBuf>> {
+/// Builds these programs of tools/sdk.
+fn programs(sdk: &Sdk, names: &[&str]) -> Outcome<Vec<PathBuf>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
     let build = freestanding::Build::for_sdk();
     let folder = target().join("sdk").join(sdk.config().as_str());
     let mut command = cargo();
@@ -66,6 +74,7 @@ fn programs(sdk: &Sdk) -> Outcome<Vec<PathBuf>> {
     command
         .args(["build", "--quiet", "--release", "--locked", "--target", freestanding::TARGET, "--target-dir"])
         .arg(&folder)
+        .args(names.iter().flat_map(|name| ["--bin", name]))
         .env("CARGO_ENCODED_RUSTFLAGS", build.rustflags().join("\u{1f}"))
         // Upstream's runtime uses features of nightly compilers.
         .env("RUSTC_BOOTSTRAP", "1")
@@ -77,7 +86,7 @@ fn programs(sdk: &Sdk) -> Outcome<Vec<PathBuf>> {
         ))
     })?;
     let release = folder.join(freestanding::TARGET).join("release");
-    Ok(PROGRAMS.iter().map(|name| release.join(name)).collect())
+    Ok(names.iter().map(|name| release.join(name)).collect())
 }
 
 /// A program of tools/sdk is of the kernel's configuration. Other programs, C ones say, are not marked.

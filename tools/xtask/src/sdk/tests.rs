@@ -1,21 +1,19 @@
 //! What can be tested of it: without an SDK that the sources fit and what is refused; with one, images that boot.
 
-use super::{Kernel, Name, Sdk, VARIABLE};
-use crate::image::freestanding;
-use crate::machine::{Ended, bochs};
-use crate::policy;
-use crate::process::{Failure, Outcome, run};
-use crate::run::guest::Guest;
-use crate::run::lines::Line;
-use crate::run::report::Report;
-use crate::run::{BROKEN, Mode, SENTINEL};
-use crate::workspace::{cargo, output, root, target};
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+mod machine;
 
-/// Arguments that are refused, and what is said.
+pub use machine::{configurations, guests, policy_domain_dies, two_vms};
+
+use super::VARIABLE;
+use super::find::BOARD;
+use crate::image::freestanding;
+use crate::process::{Failure, Outcome, run};
+use crate::workspace::{cargo, output, root, target, unwritable};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Arguments that are refused, and what is said. A folder after `--sdk` is one of [`FOLDERS`], or of the workspace.
 const REFUSED: &[(&[&str], &str)] = &[
     (&["image", "--sdk"], "no Microkit SDK is named: give `--sdk DIR`, or set MICROKIT_SDK"),
     (&["run", "--sdk"], "no Microkit SDK is named: give `--sdk DIR`, or set MICROKIT_SDK"),
@@ -24,6 +22,44 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["image", "--config", "benchmark"],
         "the bundled kernel has no configuration benchmark: add `--sdk DIR`",
     ),
+    (
+        &["image", "--sdk", "old"],
+        "old is the Microkit SDK 2.2.0: this project is made for 2.3; unpack an SDK 2.3",
+    ),
+    (&["run", "--sdk", "other-board"], "has no board x86_64_generic_vtx (it has: odroidc4): take an SDK"),
+    (
+        &["image", "--sdk", "whole", "--config", "release"],
+        "has no configuration release of x86_64_generic_vtx (it has: benchmark, debug): choose another by --config",
+    ),
+    (&["image", "--sdk", "no-tool"], "has no bin/microkit: unpack it again, whole"),
+    (
+        &["image", "--sdk", "whole", "--system", "mine.xml"],
+        "mine.elf: the program was built for the SDK's configuration debug, and the image is for benchmark: build it \
+         again, or choose `--config debug`",
+    ),
+    (
+        &["image", "--sdk", "whole", "--system", "short.xml"],
+        "short.xml:1: memory_region: prefill file 'mine.elf' has 43 bytes and ends before the last page of the region",
+    ),
+];
+
+/// Folders that are SDKs as far as anybody looks before something is built; and a system with a program.
+const FOLDERS: &[(&str, &str)] = &[
+    ("old/VERSION", "2.2.0\n"),
+    ("other-board/VERSION", "2.3.0\n"),
+    ("other-board/board/odroidc4/debug/elf/sel4.elf", ""),
+    ("whole/VERSION", "2.3.0\n"),
+    ("whole/board/{BOARD}/debug/elf/sel4_32.elf", ""),
+    ("whole/board/{BOARD}/benchmark/elf/sel4_32.elf", ""),
+    ("whole/bin/microkit", ""),
+    ("no-tool/VERSION", "2.3.0\n"),
+    ("no-tool/board/{BOARD}/benchmark/elf/sel4_32.elf", ""),
+    ("mine.elf", "\x7fELF...microkit-sdk-configuration=debug\0..."),
+    (
+        "mine.xml",
+        "<system><protection_domain name='a'><program_image path='mine.elf'/></protection_domain></system>",
+    ),
+    ("short.xml", "<system><memory_region name='r' size='0x2000' prefill_path='mine.elf'/></system>"),
 ];
 
 /// Without an SDK: the domains' sources fit our own runtime as well in their form for the SDK, and wrong use is refused.
@@ -45,10 +81,21 @@ pub fn sources() -> Outcome {
     run("the check of the domains for the SDK", &mut check)?;
     let program = std::env::current_exe()
         .map_err(|e| Failure::Environment(format!("this program's own path is unknown: {e}")))?;
+    let folder = output("sdk-refusals")?;
+    for (file, text) in FOLDERS {
+        let file = folder.join(file.replace("{BOARD}", BOARD));
+        let written = file.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&file, text));
+        written.map_err(|e| unwritable(&file, &e))?;
+    }
+    let here = |argument: &str| {
+        let made = FOLDERS.iter().any(|(file, _)| file.split('/').next() == Some(argument));
+        if made { folder.join(argument) } else { argument.into() }
+    };
     for (arguments, reason) in REFUSED {
         let mut command = Command::new(&program);
+        command.args(arguments.iter().map(|argument| here(argument)));
         let result =
-            command.args(*arguments).current_dir(root()).env_remove(VARIABLE).output().map_err(|e| {
+            command.current_dir(root()).env_remove(VARIABLE).output().map_err(|e| {
                 Failure::Environment(format!("{} could not be started: {e}", program.display()))
             })?;
         let message = String::from_utf8_lossy(&result.stderr);
@@ -60,54 +107,6 @@ pub fn sources() -> Outcome {
         }
     }
     Ok(())
-}
-
-/// On the SDK that the variable names: the guest counts exactly with configuration benchmark, and has no PMU with the
-/// others.
-pub fn in_bochs() -> Outcome {
-    let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
-    for config in [Name::Benchmark, Name::Debug, Name::Release] {
-        let kernel = Kernel::Sdk(Sdk::find(folder.as_deref(), config)?);
-        let report = count(&kernel)?;
-        report.verdict().map_err(|why| Failure::Check(format!("{}: {why}", kernel.description())))?;
-        let mode = if config == Name::Benchmark { "mediated" } else { "off" };
-        if report.mode != mode {
-            return Err(Failure::Check(format!(
-                "{}: the guest is in mode {}, not {mode}",
-                kernel.description(),
-                report.mode
-            )));
-        }
-        if config == Name::Benchmark && report.counters.is_empty() {
-            return Err(Failure::Check("the guest counted nothing".to_owned()));
-        }
-        println!("      {}: mode {mode}, {} counters exact", kernel.description(), report.counters.len());
-    }
-    Ok(())
-}
-
-/// The guest `count` on this kernel.
-fn count(kernel: &Kernel) -> Outcome<Report> {
-    let folder = output("sdk-tests")?.join(kernel.name());
-    let inputs = folder.join("inputs");
-    fs::create_dir_all(&inputs).map_err(|e| Failure::Environment(format!("{}: {e}", inputs.display())))?;
-    let policy = inputs.join("policy.toml");
-    fs::write(&policy, Mode::Mediated.policy())
-        .map_err(|e| Failure::Environment(format!("{}: {e}", policy.display())))?;
-    policy::compile_to(&policy, &inputs.join("policy.bin"))?;
-    let memory = Guest::new("count").put(&inputs)?;
-    let image = kernel.build(&root().join("system.xml"), &folder, vec![inputs], None)?;
-    let mut machine = bochs::Machine::new(&folder.join("bochs"), &image.iso);
-    machine.memory_mib = memory;
-    machine.time_limit = Duration::from_secs(300);
-    machine.sentinels = BROKEN.iter().chain([&SENTINEL]).map(|text| (*text).to_owned()).collect();
-    let finished = machine.run(|_| {})?;
-    if !matches!(&finished.ended, Ended::Sentinel(line) if line.starts_with(SENTINEL)) {
-        return Err(Failure::Check(finished.summary()));
-    }
-    let lines: Vec<Line<'_>> = finished.serial.lines().filter_map(Line::parse).collect();
-    Report::from_lines(&lines, "bochs".to_owned(), kernel.description(), "count".to_owned())
-        .ok_or_else(|| Failure::Check(format!("the VMM's report is incomplete; {}", finished.summary())))
 }
 
 /// Whether there is an SDK to test on.
