@@ -59,7 +59,7 @@ impl Finished {
             Ended::Shutdown(None) => "the machine shut down".to_owned(),
             Ended::Shutdown(Some(code)) => format!("the machine shut down with code {code}"),
             Ended::TimeLimit => {
-                format!("the machine was stopped at the time limit ({:.0} s)", self.wall.as_secs_f64())
+                format!("the machine was stopped at the time limit, after {:.0} s", self.wall.as_secs_f64())
             }
             Ended::LogTooLong(log) => {
                 format!("the machine was stopped because {} grew past 64 MiB", log.display())
@@ -125,6 +125,7 @@ pub(super) struct Watch<'a> {
     pub(super) sentinels: &'a [String],
     /// Where a byte goes when the time limit has passed; the machine then has some seconds more to end by itself.
     pub(super) end_request: Option<&'a Path>,
+    /// Not counting what it waits for a processor that others use.
     pub(super) time_limit: Duration,
 }
 
@@ -169,7 +170,7 @@ pub(super) fn watch(
     let mut lines = Lines::new(watch.serial);
     let start = Instant::now();
     let (mut limit, mut asked) = (watch.time_limit, false);
-    let mut cpu = Duration::ZERO;
+    let (mut cpu, mut waited) = (Duration::ZERO, Duration::ZERO);
     loop {
         cpu = child.cpu().unwrap_or(cpu);
         let exited = child.0.try_wait().map_err(failed)?;
@@ -190,11 +191,13 @@ pub(super) fn watch(
                 return Ok(Stop::LogTooLong(log.to_owned()));
             }
         }
-        if start.elapsed() > limit {
+        waited = child.waited().unwrap_or(waited);
+        let had = start.elapsed().saturating_sub(waited);
+        if had > limit {
             match watch.end_request.filter(|_| !asked).map(ask) {
                 Some(Ok(())) => {
                     asked = true;
-                    limit = start.elapsed() + GRACE;
+                    limit = had + GRACE;
                 }
                 // Nobody listens: the emulator has not got that far.
                 _ => {
@@ -229,6 +232,17 @@ impl Running {
         let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
         let [user, system] = [fields.next()?, fields.next()?].map(str::parse::<u64>);
         Some(Duration::from_millis(10 * (user.ok()? + system.ok()?)))
+    }
+
+    /// How long it was ready to run and did not, because others had the processors: what the thread that waited longest
+    /// did. Nothing once it has ended, or where Linux does not tell.
+    fn waited(&self) -> Option<Duration> {
+        // Documentation/scheduler/sched-stats.rst: time on the processor, time in the queue, both in nanoseconds.
+        let of_thread = |folder: fs::DirEntry| {
+            let text = fs::read_to_string(folder.path().join("schedstat")).ok()?;
+            text.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+        };
+        fs::read_dir(format!("/proc/{}/task", self.0.id())).ok()?.flatten().filter_map(of_thread).max()
     }
 
     /// Asks the process to end (its reports are then complete), and kills it if it does not.
@@ -296,7 +310,7 @@ pub(super) fn read_log(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Folder, Lines, Stop, Watch, watch};
+    use super::{Folder, Lines, Running, Stop, Watch, watch};
     use rustix::fs::{CWD, Mode, mkfifoat};
     use std::io::Write;
     use std::process::Command;
@@ -348,6 +362,20 @@ mod tests {
         let script = "trap '' INT; while :; do sleep 1; done";
         let (stop, _) = play("limit", script, &["done"], Duration::from_millis(100));
         assert!(matches!(stop, Stop::TimeLimit));
+    }
+
+    /// Of two that want the same processor, each waits for half of the time.
+    #[test]
+    fn waiting_for_a_processor_is_told() {
+        let busy = || {
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "KILL", "taskset", "-c", "0", "sh", "-c", "while :; do :; done"]);
+            Running(command.spawn().unwrap())
+        };
+        let two = [busy(), busy()];
+        std::thread::sleep(Duration::from_secs(1));
+        let waited = two.each_ref().map(|child| child.waited().unwrap());
+        assert!(waited.iter().any(|waited| *waited > Duration::from_millis(200)), "{waited:?}");
     }
 
     #[test]
