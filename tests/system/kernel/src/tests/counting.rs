@@ -4,7 +4,7 @@ use super::Shared;
 use crate::programs;
 use crate::root::Root;
 use crate::vm::{FIXED_CTR_CTRL, PERFEVTSEL0, Vm};
-use crate::vmcs::exit;
+use crate::vmcs::{self, exit};
 use sel4_abi::numbers::{guest_register as reg, pmu};
 
 /// From the WRMSR that enables to the one that disables: itself, the guest's instructions, three moves and the
@@ -81,6 +81,36 @@ pub fn filters(root: &mut Root, _: &Shared) {
         assert_eq!(vm.read_msr(root, 0x38e), status, "{selector:#x} {fixed:#x}");
         if pmi {
             assert_eq!(vm.enter_with(root, 0).reason, exit::HLT, "the PMI comes once");
+        }
+    }
+    vm.set_mode(root, pmu::MODE_OFF);
+}
+
+/// USR means CPL 1, 2 and 3, OS CPL 0 (SDM 20.2.1.1, 20.2.2); the CPL is the DPL of SS (SDM 25.4.1).
+pub fn rings(root: &mut Root, _: &Shared) {
+    /// Exits at every CPL; where it cannot be fetched it faults. Neither retires.
+    const CPUID: &[u8] = &[0x0f, 0xa2];
+    /// CS and SS, counted from ES.
+    const SEGMENTS: [u64; 2] = [1, 2];
+    let mut vm = direct(root);
+    for dpl in 0..4 {
+        for (selector, fixed, counts) in [(0x41_00c0, 0x2, dpl != 0), (0x42_00c0, 0x1, dpl == 0)] {
+            vm.load(root, CPUID);
+            for segment in SEGMENTS {
+                let (name, rights) =
+                    (vmcs::GUEST_ES_SELECTOR + 2 * segment, vmcs::GUEST_ES_ACCESS_RIGHTS + 2 * segment);
+                let (old_name, old_rights) = (vm.read_vmcs(root, name), vm.read_vmcs(root, rights));
+                vm.write_vmcs(root, name, old_name & !3 | dpl);
+                vm.write_vmcs(root, rights, old_rights & !0x60 | dpl << 5);
+            }
+            vm.write_msr(root, PERFEVTSEL0, selector);
+            vm.write_msr(root, FIXED_CTR_CTRL, fixed);
+            vm.write_msr(root, 0x4c1, 0);
+            vm.write_msr(root, 0x309, 0);
+            vm.write_msr(root, 0x38f, 1 << 32 | 1);
+            vm.enter_with(root, pmu::COMPLETED_INSTRUCTION);
+            let counted = (vm.read_msr(root, 0x4c1), vm.read_msr(root, 0x309));
+            assert_eq!(counted, (counts.into(), counts.into()), "CPL {dpl}, selector {selector:#x}");
         }
     }
     vm.set_mode(root, pmu::MODE_OFF);

@@ -83,6 +83,7 @@ const TESTS: &[(&str, Test)] = &[
     ("trapped access exits and counts", access::trapped),
     ("completed instructions count once", counting::completed),
     ("completed instructions follow ring and CMASK", counting::filters),
+    ("completed instructions follow each CPL", counting::rings),
     ("approved accesses do not exit", approved::accesses),
     ("what is not approved exits", approved::refused),
     ("trapping flags and EIP are the VMM's", approved::unusual),

@@ -64,8 +64,8 @@ pmu_count_completed(vcpu_t *vcpu, word_t what, uint64_t enabled)
     } else if (pmu->mode == PMU_MODE_RAW) {
         pmu_read_raw(pmu);
     }
-    /* SS.DPL is the CPL (SDM 25.4.1) */
-    user = ACCESS_RIGHTS_DPL(vmread(VMX_GUEST_SS_ACCESS_RIGHTS)) == 3;
+    /* SS.DPL is the CPL (SDM 25.4.1); USR means CPL 1, 2 and 3 (SDM 20.2.1.1) */
+    user = ACCESS_RIGHTS_DPL(vmread(VMX_GUEST_SS_ACCESS_RIGHTS)) != 0;
     for (i = 0; i < pmuGeometry.n_gp; i++) {
         if ((enabled >> i & 1) &&
                 counts_completion(pmu->selector[i], user ? PERFEVTSEL_USR : PERFEVTSEL_OS, what) &&
