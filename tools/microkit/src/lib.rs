@@ -1,5 +1,5 @@
 //! Runtime of protection domains on the bundled kernel, with the names and signatures of upstream's
-//! `sel4-microkit` 5.0.0, so that the same source builds on both, and with [`vcpu`], which upstream lacks.
+//! `sel4-microkit` 5.0.0, so that the same source builds on both, and with [`vcpu`] and [`short`], which upstream lacks.
 //!
 //! A protection domain declares its initialisation function by [`protection_domain`]; what that returns
 //! implements [`Handler`] and runs for ever:

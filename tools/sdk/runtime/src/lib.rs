@@ -1,5 +1,5 @@
 //! Upstream's `sel4-microkit` for the Microkit SDK, with the modules that our own runtime has and upstream lacks, so that
-//! the sources of the protection domains are the same: [`vcpu`], [`ioport`], [`msr`].
+//! the sources of the protection domains are the same: [`vcpu`], [`ioport`], [`msr`], [`short`].
 
 #![no_std]
 
