@@ -47,9 +47,11 @@ impl Random {
     }
 
     fn selector(&mut self) -> u64 {
-        const KEYS: [u64; 10] = [0x3C, 0xC0, 0x412E, 0x4F2E, 0x452E, 0xC4, 0x01B7, 0x012A, 0x013C, 0];
+        const KEYS: [u64; 12] =
+            [0x3C, 0xC0, 0xC0, 0x412E, 0x4F2E, 0x452E, 0xC4, 0xC4, 0x01B7, 0x012A, 0x013C, 0];
         let event = if self.one_in(4) { self.next() & 0xFFFF } else { self.pick(&KEYS) };
-        let flags = self.next() & 0xFF9F_0000;
+        let counter_mask = self.pick(&[0, 0, 1, 1, 2, 0xFF]);
+        let flags = self.next() & 0x009F_0000 | counter_mask << 24;
         let enable = if self.one_in(4) { 0 } else { 1 << 22 };
         let stray = if self.one_in(6) { 1 << self.below(64) } else { 0 };
         (event | flags | enable) ^ stray
@@ -103,9 +105,8 @@ impl Random {
         match self.below(20) {
             0 if self.one_in(8) => Op::Open,
             0 | 1 => Op::Filter(self.below(filters)),
-            2 => Op::Save,
-            3 if counts && let Some(registers) = saved => Op::Restore(self.changed(registers, geometry)),
-            3 => Op::Overflow(self.time()),
+            2 if self.one_in(2) => Op::Save,
+            2 | 3 if counts && let Some(registers) = saved => Op::Restore(self.changed(registers, geometry)),
             4..=7 => {
                 let mut general = [0; 8];
                 let mut fixed = [0; 4];
@@ -116,6 +117,7 @@ impl Random {
             8 | 9 if self.one_in(6) => Op::Complete(self.one_in(2), self.one_in(2)),
             8 | 9 => self.guest_access(geometry),
             10 => Op::Read(self.msr()),
+            12 => Op::Overflow(self.time()),
             11 => {
                 let kind = self.pick(&[0, 0x4000_0000, 0x8000_0000, 0x2000_0000]);
                 let index = u32::try_from(self.below(10)).unwrap_or(0);

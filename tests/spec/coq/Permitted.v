@@ -135,6 +135,29 @@ Qed.
 
 End Permitted.
 
+(** ** The VMs that the theorems speak of, as the oracle decides it *)
+Definition same_datab (H g : geometry) : bool :=
+  Nat.eqb (gp_count g) (gp_count H) && (gp_width g =? gp_width H) && (fx_map g =? fx_map H) && (fx_width g =? fx_width H)
+  && (2 <=? version g) && (2 <=? version H) && Bool.eqb (N.testbit (caps g) FW_WRITES) (N.testbit (caps H) FW_WRITES).
+Definition possible (H : geometry) (c : config) : bool :=
+  let g := c_geo c in
+  Nat.leb (gp_count g) (gp_count H) && fits (fx_map g) (fx_map H) && (gp_width g =? gp_width H)
+  && (fx_width g =? fx_width H) && geometry_ok g && (negb (c_direct c) || same_datab H g)
+  && (negb (passthrough (c_pol c))
+      || (same_datab H g && Bool.eqb (in_tx g) (in_tx H) && Bool.eqb (4 <=? version g) (4 <=? version H))).
+Lemma same_datab_ok H g : same_datab H g = true -> same_data H g.
+Proof.
+  unfold same_datab, same_data. rewrite !andb_true_iff, Nat.eqb_eq, !N.eqb_eq, !N.leb_le, Bool.eqb_true_iff. intuition.
+Qed.
+Theorem possible_ok H c : possible H c = true -> config_ok H c.
+Proof.
+  unfold possible, config_ok. rewrite !andb_true_iff, Nat.leb_le, !N.eqb_eq, !orb_true_iff, !negb_true_iff.
+  intros ((((((A & B) & C) & D) & E) & F) & G). do 5 (split; [assumption |]). split; intros P.
+  - destruct F as [F | F]; [congruence | apply same_datab_ok, F].
+  - destruct G as [G | G]; [congruence |]. rewrite !andb_true_iff, !Bool.eqb_true_iff in G.
+    destruct G as ((S & T) & V). split; [apply same_datab_ok, S | auto].
+Qed.
+
 (** Why a change of policy withdraws the pairs: where it left one in the table, the guest gets an event counted that its
     policy denies. *)
 Section Stale.

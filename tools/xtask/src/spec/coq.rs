@@ -35,6 +35,7 @@ const REQUIRED: &[&str] = &[
     "counters_of_the_guest",
     "only_permitted",
     "no_reserved_bit",
+    "possible_ok",
     "isolation",
     "noninterference",
     "read_back",
