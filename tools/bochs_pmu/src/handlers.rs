@@ -50,16 +50,18 @@ const TO_HANDLER: u32 = 0;
 const RETURN: u32 = 1;
 const GENERAL_PROTECTION: u32 = 2;
 
-extern "C" fn rdmsr_begins(object: Object) {
+extern "C" fn rdmsr_begins(object: Object) -> u32 {
     if let Some(cpu) = index_of(|cpu| cpu.object == object) {
         with_unit(cpu, true, |unit, _| unit.rdmsr_begins());
     }
+    TO_HANDLER
 }
 
-extern "C" fn entry_begins(object: Object) {
+extern "C" fn entry_begins(object: Object) -> u32 {
     if let Some(cpu) = index_of(|cpu| cpu.object == object) {
         with_unit(cpu, true, Unit::entry_begins);
     }
+    TO_HANDLER
 }
 
 extern "C" fn rdpmc_begins(object: Object) -> u32 {
@@ -90,33 +92,9 @@ static RDPMC: AtomicUsize = AtomicUsize::new(0);
 static VM_ENTRY: AtomicUsize = AtomicUsize::new(0);
 static EXCEPTION: AtomicUsize = AtomicUsize::new(0);
 
-/// The wrapper of an instruction handler `(BX_CPU_C *, bxInstruction_c *)`: calls `$begins` with the first
-/// argument, then jumps to the handler in `$handler` as if nothing had happened.
+/// The wrapper of an instruction handler `(BX_CPU_C *, bxInstruction_c *)`: calls `$begins` with the first argument;
+/// returns, raises #GP(0) or jumps to the handler, as that says.
 macro_rules! wrapper {
-    ($name:ident, $begins:ident, $handler:ident) => {
-        #[unsafe(naked)]
-        extern "C" fn $name() {
-            naked_asm!(
-                "push rdi",
-                "push rsi",
-                "sub rsp, 8",
-                "call {begins}",
-                "add rsp, 8",
-                "pop rsi",
-                "pop rdi",
-                "jmp qword ptr [rip + {handler}]",
-                begins = sym $begins,
-                handler = sym $handler,
-            )
-        }
-    };
-}
-wrapper!(rdmsr_wrapper, rdmsr_begins, RDMSR);
-wrapper!(vm_entry_wrapper, entry_begins, VM_ENTRY);
-
-/// The wrapper of an instruction handler: calls `$begins` with the first argument; returns, raises #GP(0) or
-/// jumps to the handler, as that says.
-macro_rules! deciding_wrapper {
     ($name:ident, $begins:ident, $handler:ident) => {
         #[unsafe(naked)]
         extern "C" fn $name() {
@@ -147,8 +125,10 @@ macro_rules! deciding_wrapper {
         }
     };
 }
-deciding_wrapper!(cpuid_wrapper, cpuid_begins, CPUID);
-deciding_wrapper!(rdpmc_wrapper, rdpmc_begins, RDPMC);
+wrapper!(cpuid_wrapper, cpuid_begins, CPUID);
+wrapper!(rdpmc_wrapper, rdpmc_begins, RDPMC);
+wrapper!(rdmsr_wrapper, rdmsr_begins, RDMSR);
+wrapper!(vm_entry_wrapper, entry_begins, VM_ENTRY);
 
 /// Points Bochs's tables here.
 pub fn install(executable: &Executable) {

@@ -25,7 +25,6 @@ pub mod fault;
 mod fill;
 pub mod give_up;
 mod kernel;
-mod mem;
 mod objects;
 pub mod patched;
 mod realise;

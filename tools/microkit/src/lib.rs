@@ -27,7 +27,7 @@
 //! }
 //! ```
 //!
-//! This crate brings the panic handler, `memcpy` and its like, and the symbols that the image build patches
+//! This crate brings the panic handler and the symbols that the image build patches
 //! (docs/architecture.md, "The PD's capability space"). A protection domain has one thread.
 //!
 //! Of upstream's interface it lacks heaps, panic hooks and `catch_unwind`, deferred actions, views of the message
@@ -46,8 +46,6 @@ pub mod ioport;
 #[doc(hidden)]
 pub mod ipc;
 mod kernel;
-#[cfg_attr(test, allow(dead_code))] // only compiled code calls memcpy
-mod mem;
 mod message;
 pub mod msr;
 #[cfg(not(test))]

@@ -2,7 +2,7 @@
 //!
 //! [`Ipc`] is a thread's access to the kernel: system calls are its methods, and [`invocations`] adds a method
 //! for each operation on a capability. All numbers come from [`numbers`], which is generated from the kernel's
-//! own headers.
+//! own headers. Programs that use this crate get `memcpy` and its like from it.
 
 #![no_std]
 
@@ -11,6 +11,8 @@ pub mod ending;
 mod error;
 pub mod invocations;
 mod ipc_buffer;
+#[cfg_attr(test, allow(dead_code))] // only compiled code calls memcpy
+mod mem;
 mod message;
 pub mod numbers;
 mod rights;

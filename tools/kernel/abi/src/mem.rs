@@ -1,79 +1,83 @@
-//! The functions that compiled code calls and that the freestanding `core` leaves to the program. They are in
+//! The functions that compiled code calls and that the freestanding `core` leaves to its user. They are in
 //! assembly, so that the compiler cannot turn one into a call of itself.
 
-use core::arch::naked_asm;
+use core::arch::asm;
+
+/// Bytes of a word.
+const WORD: usize = 8;
 
 /// # Safety
 /// As C's `memcpy`.
 #[cfg_attr(not(test), unsafe(no_mangle))]
-#[unsafe(naked)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, bytes: usize) -> *mut u8 {
-    naked_asm!("mov rax, rdi", "mov rcx, rdx", "rep movsb", "ret")
-}
-
-/// # Safety
-/// As C's `memmove`.
-#[cfg_attr(not(test), unsafe(no_mangle))]
-#[unsafe(naked)]
-unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, bytes: usize) -> *mut u8 {
-    naked_asm!(
-        "mov rax, rdi",
-        "mov rcx, rdx",
-        "mov rdx, rdi",
-        "sub rdx, rsi",
-        "cmp rdx, rcx",
-        "jb 2f",
-        "rep movsb",
-        "ret",
-        // The destination begins inside the source: from the last byte down.
-        "2:",
-        "lea rdi, [rdi + rcx - 1]",
-        "lea rsi, [rsi + rcx - 1]",
-        "std",
-        "rep movsb",
-        "cld",
-        "ret",
-    )
+    // Words, then the rest: what is copied most are messages and register sets.
+    // SAFETY: the caller's promise; the direction flag is clear, as the ABI says.
+    unsafe {
+        asm!("rep movsq", "mov rcx, {rest}", "rep movsb", rest = in(reg) bytes % WORD,
+            inout("rcx") bytes / WORD => _, inout("rdi") to => _, inout("rsi") from => _,
+            options(nostack, preserves_flags));
+    }
+    to
 }
 
 /// # Safety
 /// As C's `memset`.
 #[cfg_attr(not(test), unsafe(no_mangle))]
-#[unsafe(naked)]
 unsafe extern "C" fn memset(to: *mut u8, value: i32, bytes: usize) -> *mut u8 {
-    naked_asm!("mov r8, rdi", "mov eax, esi", "mov rcx, rdx", "rep stosb", "mov rax, r8", "ret")
+    // SAFETY: the caller's promise; the direction flag is clear, as the ABI says.
+    unsafe {
+        asm!("rep stosq", "mov rcx, {rest}", "rep stosb", rest = in(reg) bytes % WORD,
+            inout("rcx") bytes / WORD => _, inout("rdi") to => _,
+            in("rax") u64::from_le_bytes([value.to_le_bytes()[0]; WORD]),
+            options(nostack, preserves_flags));
+    }
+    to
+}
+
+/// # Safety
+/// As C's `memmove`.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, bytes: usize) -> *mut u8 {
+    if to.addr().wrapping_sub(from.addr()) >= bytes {
+        // SAFETY: the caller's promise; going up never reads a byte that it has already overwritten.
+        return unsafe { memcpy(to, from, bytes) };
+    }
+    // SAFETY: the caller's promise; `to` is inside the source, so that going down reads each byte in time.
+    unsafe {
+        asm!("std", "rep movsb", "cld", inout("rcx") bytes => _,
+            inout("rdi") to.wrapping_add(bytes).wrapping_sub(1) => _,
+            inout("rsi") from.wrapping_add(bytes).wrapping_sub(1) => _, options(nostack));
+    }
+    to
 }
 
 /// # Safety
 /// As C's `memcmp`.
 #[cfg_attr(not(test), unsafe(no_mangle))]
-#[unsafe(naked)]
 unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, bytes: usize) -> i32 {
-    naked_asm!(
-        "mov rcx, rdx",
-        // For no bytes, equal.
-        "cmp rcx, rcx",
-        // Compares [rsi], which is `b`, with [rdi], which is `a`.
-        "repe cmpsb",
-        "setb al",
-        "seta cl",
-        "movzx eax, al",
-        "movzx ecx, cl",
-        "sub eax, ecx",
-        "ret",
-    )
+    let above: u8;
+    let below: u8;
+    // SAFETY: the caller's promise; the comparison of a register with itself sets the flags for zero bytes.
+    unsafe {
+        asm!("cmp ecx, ecx", "repe cmpsb", "seta {above}", "setb {below}", above = out(reg_byte) above,
+            below = out(reg_byte) below, inout("rcx") bytes => _, inout("rsi") a => _, inout("rdi") b => _,
+            options(nostack, readonly));
+    }
+    i32::from(above) - i32::from(below)
 }
 
 /// # Safety
-/// As POSIX's `bcmp`.
+/// As BSD's `bcmp`: `memcmp` of which only the comparison with 0 counts.
 #[cfg_attr(not(test), unsafe(no_mangle))]
-#[unsafe(naked)]
 unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, bytes: usize) -> i32 {
-    naked_asm!("jmp {memcmp}", memcmp = sym memcmp)
+    // SAFETY: the caller's promise.
+    unsafe { memcmp(a, b, bytes) }
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::{bcmp, memcmp, memcpy, memmove, memset};
     use std::vec::Vec;
 
