@@ -1,13 +1,12 @@
-//! The message of a VM exit.
+//! The message of a VM exit. The places of its words are the kernel's: [`super::layout`]. (The SDK's runtime has this file,
+//! too.)
 
-use sel4_abi::invocations::GuestRegisters;
-use sel4_abi::numbers::{guest_register, vm_enter};
-use static_assertions::const_assert_eq;
+use super::layout;
 
 /// The guest's general registers but RSP and RIP, which are VMCS fields, in the order of the kernel's
 /// messages.
 #[derive(Debug, Copy, Clone, Default, Eq, PartialEq)]
-#[allow(missing_docs)] // the SDM's names
+#[allow(missing_docs, reason = "the SDM's names")]
 pub struct VcpuRegisters {
     pub rax: u64,
     pub rbx: u64,
@@ -28,10 +27,10 @@ pub struct VcpuRegisters {
 
 impl VcpuRegisters {
     /// How many registers there are.
-    pub const COUNT: usize = guest_register::R15 + 1;
+    pub const COUNT: usize = 15;
 
     /// The registers in the kernel's order.
-    pub fn to_words(&self) -> GuestRegisters {
+    pub fn to_words(&self) -> [u64; Self::COUNT] {
         let r = self;
         [
             r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14,
@@ -40,7 +39,7 @@ impl VcpuRegisters {
     }
 
     /// The registers from the kernel's order.
-    pub fn from_words(words: GuestRegisters) -> Self {
+    pub fn from_words(words: [u64; Self::COUNT]) -> Self {
         let [rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15] = words;
         Self { rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15 }
     }
@@ -49,9 +48,9 @@ impl VcpuRegisters {
 /// A VM exit (SDM 25.9 and 28.2).
 #[derive(Debug, Copy, Clone, Default, Eq, PartialEq)]
 pub struct VmExit {
-    /// The exit reason. Bit 31 is set if VM entry failed.
+    /// The exit reason. Bit 31 is set if VM entry failed; the SDK's kernel cuts bits 31:16 off.
     pub reason: u64,
-    /// The exit qualification. For a PMI (reason 1), the PMI's vector.
+    /// The exit qualification. For a PMI (reason 1, on the bundled kernel), the PMI's vector.
     pub qualification: u64,
     /// The VM-exit instruction length in bytes, where the exit has one.
     pub instruction_length: u64,
@@ -67,23 +66,19 @@ pub struct VmExit {
     pub registers: VcpuRegisters,
 }
 
-const_assert_eq!(guest_register::EAX, 0);
-const_assert_eq!(guest_register::ESI, 4);
-const_assert_eq!(guest_register::R8, 7);
-
 impl VmExit {
     /// The exit in `VMEnter`'s fourth result word and the IPC buffer's message registers, of which the kernel
     /// fills those from the fifth on.
     pub(crate) fn from_message(reason: u64, registers: &[u64]) -> Self {
-        let words = core::array::from_fn(|i| registers[vm_enter::FAULT_REGISTERS + i]);
+        let words = core::array::from_fn(|i| registers[layout::FAULT_REGISTERS + i]);
         Self {
             reason,
-            qualification: registers[vm_enter::FAULT_QUALIFICATION],
-            instruction_length: registers[vm_enter::FAULT_INSTRUCTION_LENGTH],
-            guest_physical: registers[vm_enter::FAULT_GUEST_PHYSICAL],
-            rflags: registers[vm_enter::FAULT_RFLAGS],
-            interruptibility: registers[vm_enter::FAULT_GUEST_INTERRUPTIBILITY],
-            cr3: registers[vm_enter::FAULT_CR3],
+            qualification: registers[layout::FAULT_QUALIFICATION],
+            instruction_length: registers[layout::FAULT_INSTRUCTION_LENGTH],
+            guest_physical: registers[layout::FAULT_GUEST_PHYSICAL],
+            rflags: registers[layout::FAULT_RFLAGS],
+            interruptibility: registers[layout::FAULT_GUEST_INTERRUPTIBILITY],
+            cr3: registers[layout::FAULT_CR3],
             registers: VcpuRegisters::from_words(words),
         }
     }

@@ -14,10 +14,18 @@ pub use exit::{VcpuRegisters, VmExit};
 use crate::kernel::with_ipc;
 use crate::slots::BASE_VCPU;
 use crate::{Error, ioport::IoPort};
+use layout::{CALL_TIMER, FAULT_REASON, SET_TIMER, TIMER_SHIFT};
 use sel4_abi::VmEnter;
+use sel4_abi::numbers::guest_register;
 use sel4_abi::numbers::pmu::{COMPLETED_BRANCH, COMPLETED_INSTRUCTION, COMPLETED_MR};
-use sel4_abi::numbers::vm_enter::{CALL_TIMER, FAULT_REASON, SET_TIMER, TIMER_SHIFT};
+use sel4_abi::numbers::vm_enter as layout;
 use static_assertions::const_assert_eq;
+
+// The order of `VcpuRegisters`.
+const_assert_eq!(guest_register::EAX, 0);
+const_assert_eq!(guest_register::ESI, 4);
+const_assert_eq!(guest_register::R8, 7);
+const_assert_eq!(guest_register::R15 + 1, VcpuRegisters::COUNT);
 
 // One word says both.
 const_assert_eq!(CALL_TIMER as u64, COMPLETED_MR);

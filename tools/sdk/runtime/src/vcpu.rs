@@ -1,48 +1,25 @@
 //! The virtual CPU of a protection domain with a `<virtual_machine>`, with the names of our own runtime.
 
+#[path = "../../../microkit/src/vcpu/exit.rs"]
+mod exit;
+
+pub use exit::{VcpuRegisters, VmExit};
+
 use crate::slots::BASE_VCPU;
 use crate::{Channel, Error, checked, with_msg_regs};
 use core::arch::asm;
 use sel4::{sys, with_ipc_buffer_mut};
 
-/// The guest's general registers but RSP and RIP, which are VMCS fields, in the order of the kernel's messages.
-#[derive(Debug, Copy, Clone, Default, Eq, PartialEq)]
-pub struct VcpuRegisters([u64; VcpuRegisters::COUNT]);
-
-impl VcpuRegisters {
-    /// How many registers there are.
-    pub const COUNT: usize = 15;
-
-    /// The registers in the kernel's order.
-    pub const fn to_words(&self) -> [u64; Self::COUNT] {
-        self.0
-    }
-
-    /// The registers from the kernel's order.
-    pub const fn from_words(words: [u64; Self::COUNT]) -> Self {
-        Self(words)
-    }
-}
-
-/// A VM exit (SDM 25.9 and 28.2).
-#[derive(Debug, Copy, Clone, Default, Eq, PartialEq)]
-pub struct VmExit {
-    /// The exit reason, bits 15:0: this kernel cuts the others off.
-    pub reason: u64,
-    /// The exit qualification.
-    pub qualification: u64,
-    /// The VM-exit instruction length in bytes, where the exit has one.
-    pub instruction_length: u64,
-    /// The guest-physical address, for EPT violations and misconfigurations.
-    pub guest_physical: u64,
-    /// The guest's RFLAGS.
-    pub rflags: u64,
-    /// The guest's interruptibility state (SDM 25.4.2).
-    pub interruptibility: u64,
-    /// The guest's CR3.
-    pub cr3: u64,
-    /// The guest's general registers.
-    pub registers: VcpuRegisters,
+/// Places of the message of an exit (libsel4, `sel4/arch/vmenter.h`, of which upstream makes no bindings). The first
+/// four are in registers.
+mod layout {
+    pub const FAULT_QUALIFICATION: usize = 4;
+    pub const FAULT_INSTRUCTION_LENGTH: usize = 5;
+    pub const FAULT_GUEST_PHYSICAL: usize = 6;
+    pub const FAULT_RFLAGS: usize = 7;
+    pub const FAULT_GUEST_INTERRUPTIBILITY: usize = 8;
+    pub const FAULT_CR3: usize = 9;
+    pub const FAULT_REGISTERS: usize = 10;
 }
 
 /// What VM entry takes from the VMM and VM exit gives back.
@@ -88,15 +65,6 @@ impl Channels {
     }
 }
 
-/// Places of the message of an exit (libsel4, `sel4/arch/vmenter.h`, of which upstream makes no bindings). The first
-/// four are in registers.
-const QUALIFICATION: usize = 4;
-const INSTRUCTION_LENGTH: usize = 5;
-const GUEST_PHYSICAL: usize = 6;
-const RFLAGS: usize = 7;
-const INTERRUPTIBILITY: usize = 8;
-const CR3: usize = 9;
-const REGISTERS: usize = 10;
 /// What the message-info register holds after an exit.
 const EXITED: u64 = 1;
 
@@ -122,18 +90,7 @@ pub fn enter(state: &mut EntryState, _: Completed) -> Return {
     if info != EXITED {
         return Return::Notified(Channels(badge));
     }
-    with_msg_regs(|registers| {
-        Return::Exit(VmExit {
-            reason,
-            qualification: registers[QUALIFICATION],
-            instruction_length: registers[INSTRUCTION_LENGTH],
-            guest_physical: registers[GUEST_PHYSICAL],
-            rflags: registers[RFLAGS],
-            interruptibility: registers[INTERRUPTIBILITY],
-            cr3: registers[CR3],
-            registers: VcpuRegisters(core::array::from_fn(|i| registers[REGISTERS + i])),
-        })
-    })
+    with_msg_regs(|registers| Return::Exit(VmExit::from_message(reason, registers)))
 }
 
 /// A virtual CPU, by its identifier in system.xml (`<vcpu id=...>`).
@@ -199,7 +156,7 @@ impl Vcpu {
 
     /// Sets the guest's general registers.
     pub fn write_registers(&self, registers: &VcpuRegisters) -> Result<(), Error> {
-        let [eax, ebx, ecx, edx, esi, edi, ebp, r8, r9, r10, r11, r12, r13, r14, r15] = registers.0;
+        let [eax, ebx, ecx, edx, esi, edi, ebp, r8, r9, r10, r11, r12, r13, r14, r15] = registers.to_words();
         let context =
             sys::seL4_VCPUContext { eax, ebx, ecx, edx, esi, edi, ebp, r8, r9, r10, r11, r12, r13, r14, r15 };
         let error =

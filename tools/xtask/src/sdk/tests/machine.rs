@@ -72,6 +72,9 @@ pub fn configurations() -> Outcome {
             return wrong(format!("the guest reports {counters} counters"));
         }
         println!("      {description}: mode {mode}, {counters} counters exact");
+        if mode != "off" {
+            println!("      instructions: {:?}; {} calls of accesses", report.round_trips, report.ppc);
+        }
     }
     Ok(())
 }
