@@ -117,7 +117,8 @@ pub fn end(text: &LastWords, is_call: impl Fn(u64) -> bool) {
     let Ok(mut ipc) = IPC.0.try_borrow_mut() else { return };
     switch_pmus_off(&mut ipc);
     let words = text.words();
-    ipc.buffer_mut().message[..words.len()].copy_from_slice(words);
+    // Nothing here can panic.
+    ipc.buffer_mut().message.iter_mut().zip(words).for_each(|(to, word)| *to = *word);
     let fast = load(&ipc);
     ipc.send(FAULTS, MessageInfo::new(LAST_WORDS, 0, words.len() as u64), fast);
     answer_gone(&mut ipc, is_call)
