@@ -193,6 +193,29 @@ pub fn limits() -> Vec<Op> {
     times.map(Op::Overflow).into_iter().chain([Op::Open]).collect()
 }
 
+/// Every form of a control register that decides whether a completed instruction counts, and every completion under it, on the
+/// first counter of either kind (SDM 20.2.1.1: event, rings, EDGE, INV, counter mask).
+pub fn completions() -> Vec<Op> {
+    let mut operations = vec![Op::Open, Op::Write(0x38F, 1 << 32 | 1)];
+    for form in 0..96_u64 {
+        let (ring, edge, invert) = (form & 3, form >> 2 & 1, form >> 3 & 1);
+        let (key, counter_mask) = ([0xC0, 0xC4][usize::from(form & 16 != 0)], form >> 5);
+        let flags = ring << 16 | edge << 18 | 1 << 22 | invert << 23 | counter_mask << 24;
+        operations.extend([Op::Write(0x186, key | flags), Op::Write(0x38D, ring)]);
+        for completed in 0..4_u8 {
+            operations.push(Op::Complete(completed & 1 != 0, completed & 2 != 0));
+        }
+        operations.extend([Op::Read(0xC1), Op::Read(0x309)]);
+    }
+    // The completed write makes the counter overflow, and that is one PMI; the next completion raises none.
+    let counting = 1 << 22 | INT | 1 << 17 | 0xC0;
+    operations.extend([Op::Write(0x390, 1), Op::Write(0x186, counting), Op::Write(0xC1, u64::MAX)]);
+    operations.extend([Op::Read(0x38E), Op::Complete(false, false), Op::Write(0x186, 0)]);
+    operations.extend([Op::Write(0x390, 1 << 32), Op::Write(0x38D, 0b1001), Op::Write(0x309, u64::MAX)]);
+    operations.extend([Op::Read(0x38E), Op::Complete(false, false), Op::Write(0x38D, 0)]);
+    operations
+}
+
 /// MSR numbers whose reads together show every register of a vPMU, and their neighbours that do not exist.
 pub fn readable() -> impl Iterator<Item = u32> {
     (0xC0..=0xC9)

@@ -4,6 +4,7 @@
 //! What hardware counted is seen there by a look at IA32_PERF_GLOBAL_STATUS. A counter that overflows while its bit is
 //! still set shows nothing new, so that whether the specification's PMI is noticed is then left open.
 
+use crate::alphabet::{completions, readable};
 use crate::hardware::{Context, SharedContext, raw};
 use crate::random::Random;
 use crate::reference::Reference;
@@ -153,12 +154,15 @@ impl Player for Stock {
     }
 }
 
-/// A trace of `steps` random operations, each register being read now and then.
+/// A trace of [`completions`] and `steps` random operations, each register being read now and then.
 pub fn trace(system: &System, steps: usize, seed: u64) -> Trace<'_> {
     let mut stock = Stock::new(system);
     let mut random = Random::new(seed);
     let mut trace = Trace::new(system, &stock);
     let mut saved = None;
+    for op in completions() {
+        trace.step(&mut stock, 0, &op);
+    }
     for number in 0..steps {
         let op = match random.op(system, 0, saved.as_ref()) {
             Op::GuestRead(msr) | Op::DirectRead(msr) => Op::Read(msr),
@@ -172,7 +176,7 @@ pub fn trace(system: &System, steps: usize, seed: u64) -> Trace<'_> {
             saved = Some(registers);
         }
         if number % 16 == 0 {
-            for msr in crate::alphabet::readable() {
+            for msr in readable() {
                 trace.step(&mut stock, 0, &Op::Read(msr));
             }
         }
