@@ -6,7 +6,7 @@
 mod entry;
 pub mod ioport;
 // What compiled code calls and this target's prebuilt `core` leaves to its user: the same as in our own runtime.
-#[path = "../../../microkit/src/mem.rs"]
+#[path = "../../../kernel/abi/src/mem.rs"]
 mod mem;
 pub mod msr;
 mod printing;
