@@ -133,8 +133,8 @@ fn within(what: &str, taken: Duration, limit: Duration) -> Outcome {
     Err(Failure::Check(format!("{what}: {taken:.1} s, and at most {limit:.0} s are allowed")))
 }
 
-/// Boots; also the time to the first line of a protection domain: in QEMU the clock's, in Bochs the emulator's
-/// processor time, which says the same on a busy host.
+/// Boots; also the emulator's processor time to the first line of a protection domain, which says the same on a busy
+/// host.
 fn boot(
     test: &Test,
     machine: Machine,
@@ -145,31 +145,25 @@ fn boot(
     if !test.crashes {
         sentinels.extend([PANICKED, FAULTED].map(str::to_owned));
     }
-    let is_first = |line: &str| line.contains(FIRST_LINE);
+    let mut first = None;
+    let on_line = |line: &str, used: Duration| {
+        if line.contains(FIRST_LINE) {
+            first = Some(used);
+        }
+    };
     match machine {
         Machine::Qemu => {
             let mut qemu = image.in_qemu(&folder.join("qemu"));
             qemu.sentinels = sentinels;
             qemu.time_limit = Duration::from_secs(30);
-            let mut first = None;
-            let finished = qemu.run(|line| {
-                if is_first(line) {
-                    first = Some(Instant::now());
-                }
-            })?;
-            let since_start = first.map(|first| finished.wall.saturating_sub(first.elapsed()));
-            Ok((finished, since_start))
+            let finished = qemu.run_timed(on_line)?;
+            Ok((finished, first))
         }
         Machine::Bochs => {
             let mut bochs = image.in_bochs(&folder.join("bochs"));
             bochs.sentinels = sentinels;
             bochs.time_limit = Duration::from_secs(90);
-            let mut first = None;
-            let finished = bochs.run_timed(|line, used| {
-                if is_first(line) {
-                    first = Some(used);
-                }
-            })?;
+            let finished = bochs.run_timed(on_line)?;
             Ok((finished, first))
         }
     }

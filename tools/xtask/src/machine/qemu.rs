@@ -45,6 +45,11 @@ impl Machine {
 
     /// Runs it to its end; `on_line` sees each complete line of the serial log as it comes.
     pub fn run(&self, mut on_line: impl FnMut(&str)) -> Outcome<Finished> {
+        self.run_timed(|line, _| on_line(line))
+    }
+
+    /// [`Machine::run`] whose `on_line` also sees the processor time that QEMU has used, in steps of 10 ms.
+    pub fn run_timed(&self, mut on_line: impl FnMut(&str, Duration)) -> Outcome<Finished> {
         for file in [Some(&self.kernel), self.module.as_ref()].into_iter().flatten() {
             if !file.is_file() {
                 return Err(Failure::Environment(format!("the file {} does not exist", file.display())));
@@ -73,7 +78,7 @@ impl Machine {
             end_request: None,
             time_limit: self.time_limit,
         };
-        let stop = supervise::watch(&mut command, &watch, &mut |line, _| on_line(line))?;
+        let stop = supervise::watch(&mut command, &watch, &mut on_line)?;
         Ok(Finished {
             serial: read_log(&serial),
             ended: ended(stop, &read_log(&console)),
