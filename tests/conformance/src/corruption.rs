@@ -154,6 +154,7 @@ pub fn script<'a>(system: &'a System, player: &mut impl Player) -> Trace<'a> {
         Op::DirectWrite(0x38F, 1 << 8),
         Op::DirectRead(0x38F),
         // A branch in ring 0 counts on this counter, nothing in ring 3.
+        Op::Filter(0),
         Op::Write(0x187, 1 << 22 | 1 << 17 | 0xC4),
         Op::Complete(false, true),
         Op::Complete(true, true),
