@@ -144,10 +144,12 @@ impl<L: PmuLink> Vm<L> {
     fn rdpmc<V: Vcpu>(&mut self, cpu: &mut Processor<'_, V>, length: u64) -> Outcome {
         self.statistics.data_accesses += 1;
         let [rights, ..] = cpu.vcpu.read(Field::GuestSsAccessRights).to_le_bytes();
-        let protected = cpu.vcpu.read(Field::GuestCr0) & cr0::PE != 0;
-        let allowed = cpu.vcpu.read(Field::GuestCr4) & cr4::PCE != 0;
         // SDM vol. 3C, table 25-2: the DPL of SS is the CPL.
-        let privilege = Privilege::new(rights >> 5 & 3, protected, allowed);
+        let cpl = rights >> 5 & 3;
+        // Neither register matters at CPL 0 (SDM vol. 2B, RDPMC), and to read one is a system call.
+        let protected = cpl == 0 || cpu.vcpu.read(Field::GuestCr0) & cr0::PE != 0;
+        let allowed = cpl != 0 && cpu.vcpu.read(Field::GuestCr4) & cr4::PCE != 0;
+        let privilege = Privilege::new(cpl, protected, allowed);
         let answer = self.pmu.rdpmc(cpu.registers().low(Gpr::Rcx), privilege);
         self.answer(answer).map_or(GENERAL_PROTECTION, |value| {
             cpu.registers_mut().set_edx_eax(value);

@@ -4,7 +4,7 @@ use super::double::*;
 use crate::registers::Gpr;
 use crate::report::StopReason;
 use crate::vm::Outcome;
-use crate::{Field, RawExit};
+use crate::{Field, RawExit, Return};
 use pmu_api::{Privilege, Refusal, Reply, Request, UnavailableReason};
 
 /// SDM vol. 2B, RDMSR; RIP advances and the kernel is told of the completed instruction.
@@ -36,6 +36,20 @@ fn reads_of_the_pmu_fill_both_halves() {
     let privilege = Privilege::new(0, true, false);
     // The state at the start: CR0.PE, not CR4.PCE; SS has the DPL 0.
     assert_eq!(ran.asked[2], Request::Rdpmc { index: 0x4000_0001, privilege });
+}
+
+/// SDM vol. 2B, RDPMC: in user mode CR0.PE and CR4.PCE, which the VMM sets to 1 and 0, decide; in the kernel nothing does.
+#[test]
+fn rdpmc_asks_with_the_privilege_of_its_ring() {
+    for cpl in 0..=3u8 {
+        let rdpmc = with(exit(15), &[(Gpr::Rcx, 1)]);
+        let dpl = Some((1, Field::GuestSsAccessRights as u32, u64::from(cpl) << 5));
+        let (ran, _) = run_on_vcpu(
+            usual,
+            Playback { exits: [Return::Exit(rdpmc)].into(), on_enter: dpl, ..Playback::default() },
+        );
+        assert_eq!(ran.asked[1], Request::Rdpmc { index: 1, privilege: Privilege::new(cpl, true, false) });
+    }
 }
 
 #[test]
