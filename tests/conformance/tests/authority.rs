@@ -14,7 +14,7 @@ const OURS: Expected<'_> =
 const PROGRAM: &str = "
 #define WORD(name) __attribute__((used)) unsigned long name = 1
 WORD(policy_vaddr); WORD(policy_size); WORD(statistics_vaddr); WORD(guest_ram_vaddr); WORD(guest_ram_size);
-WORD(guest_image_vaddr); WORD(guest_image_size); WORD(kernel_prints);
+WORD(guest_image_vaddr); WORD(guest_image_size); WORD(end_request_irq); WORD(kernel_prints);
 WORD(pd_names_len); __attribute__((used)) char pd_names[64 * 64] = {1};
 void start(void) { for (;;) ; }
 ";
@@ -80,7 +80,7 @@ fn each_fact_has_a_system_that_breaks_it() {
     let guest = "<map mr=\"guest_ram\" vaddr=\"0\" perms=\"rwx\" />";
     let vmm = "<ioport id=\"0\" addr=\"0x3f8\" size=\"8\" />";
     let mutants = [
-        ("no-device", after(pmu, "<ioport id=\"0\" addr=\"0x2f8\" size=\"8\" />")),
+        ("no-device", after(pmu, "<ioport id=\"0\" addr=\"0x3e8\" size=\"8\" />")),
         ("no-device", after(pmu, "<irq id=\"0\" pin=\"4\" vector=\"4\" />")),
         ("memory", after(pmu, "<map mr=\"guest_image\" vaddr=\"0x80000000\" perms=\"r\" />")),
         ("memory", after(vmm, "<map mr=\"policy\" vaddr=\"0x52000000\" perms=\"r\" />")),
