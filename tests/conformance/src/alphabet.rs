@@ -216,6 +216,15 @@ pub fn completions() -> Vec<Op> {
     operations
 }
 
+/// Each bit of the first three selectors alone: which may be set depends on the counter (SDM figures 20-1, 20-6; IN_TXCP on
+/// counter 2 alone). In passthrough those writes do not exit; there it is one, and IA32_PERF_GLOBAL_INUSE, which does.
+pub fn selector_bits(mode: Mode) -> Vec<Op> {
+    if mode == Mode::Passthrough {
+        return vec![Op::DirectWrite(0x186, ENABLED | 0xC0), Op::Read(0x392)];
+    }
+    (0x186..=0x188).flat_map(|msr| (0..64).map(move |bit| Op::Write(msr, 1 << bit))).collect()
+}
+
 /// MSR numbers whose reads together show every register of a vPMU, and their neighbours that do not exist.
 pub fn readable() -> impl Iterator<Item = u32> {
     (0xC0..=0xC9)
