@@ -135,7 +135,7 @@ extern "C" fn far_branch(cpu: u32, _what: u32, _cs: u16, _address: u64, _new_cs:
 }
 
 extern "C" fn halt(cpu: u32) {
-    with_unit(cpu, true, |unit, _| unit.halt());
+    with_unit(cpu, true, Unit::halt);
 }
 
 extern "C" fn monitor_wait(cpu: u32, _address: u64, _length: u32, _flags: u32) {

@@ -13,7 +13,9 @@ use pmu_model::{ExitLoads, GeneralProtection, Geometry, GeometryError, GuestLoad
 /// VMCS fields and control bits (SDM vol. 3D, appendix B; vol. 3C, 25.7.1 and 25.8.1).
 mod vmcs {
     pub const PROCESSOR_CONTROLS: u32 = 0x4002;
+    pub const INTERRUPT_WINDOW_EXITING: u32 = 1 << 2;
     pub const RDPMC_EXITING: u32 = 1 << 11;
+    pub const EXIT_INTERRUPTION: u32 = 0x4404;
     pub const EXIT_CONTROLS: u32 = 0x400C;
     pub const EXIT_SAVE_DEBUG: u32 = 1 << 2;
     pub const EXIT_LOAD_GLOBAL_CTRL: u32 = 1 << 12;
@@ -36,6 +38,18 @@ const INVALID_GUEST_RFLAGS: u64 = 0;
 const ENTRY_FAILURE: u32 = 1 << 31;
 /// A VM exit by an I/O instruction (SDM vol. 3D, appendix C).
 const IO_INSTRUCTION: u32 = 30;
+/// VM exits by an exception or NMI, an external interrupt, the interrupt window, the NMI window, the
+/// VMX-preemption timer.
+const EXCEPTION_OR_NMI: u32 = 0;
+const EXTERNAL_INTERRUPT: u32 = 1;
+const INTERRUPT_WINDOW: u32 = 7;
+const NMI_WINDOW: u32 = 8;
+const PREEMPTION_TIMER: u32 = 52;
+/// Type and validity of VM-exit interruption information, and those of an NMI (SDM vol. 3C, table 25-17).
+const INTERRUPTION_TYPE: u32 = 1 << 31 | 7 << 8;
+const INTERRUPTION_NMI: u32 = 1 << 31 | 2 << 8;
+/// RFLAGS.IF.
+const RFLAGS_IF: u64 = 1 << 9;
 
 /// What an MSR or RDPMC access does: `None` means that Bochs decides.
 pub type Access<T> = Option<Result<T, GeneralProtection>>;
@@ -47,6 +61,15 @@ fn written_port(qualification: u64) -> Option<u16> {
         return None;
     }
     u16::try_from(qualification >> 16 & 0xFFFF).ok()
+}
+
+/// Whether an event makes a VM exit directly: none of the guest's instructions, and not by way of its IDT.
+fn is_direct(reason: u32, interruption: u32) -> bool {
+    match reason {
+        EXCEPTION_OR_NMI => interruption & INTERRUPTION_TYPE == INTERRUPTION_NMI,
+        EXTERNAL_INTERRUPT | INTERRUPT_WINDOW | NMI_WINDOW | PREEMPTION_TIMER => true,
+        _ => false,
+    }
 }
 
 /// A processor and its PMU.
@@ -65,6 +88,8 @@ pub struct Unit {
     repeat_end: Option<u64>,
     /// An MSR list may be at work: WRMSR is not an instruction's.
     in_transition: bool,
+    /// The processor halted, and no instruction began since.
+    halted: bool,
     /// A VMCS field with an invalid value that makes the running VM entry fail, and its own value.
     spoiled: Option<(u32, u64)>,
     interrupt_mask_due: bool,
@@ -94,6 +119,7 @@ impl Unit {
             charge_on_completion: 0,
             repeat_end: None,
             in_transition: false,
+            halted: false,
             spoiled: None,
             interrupt_mask_due: false,
             interrupt_slot: None,
@@ -137,6 +163,7 @@ impl Unit {
     pub fn before_instruction(&mut self, functions: &Functions) {
         let now = self.cpu.slot();
         self.boundary = false;
+        self.halted = false;
         if std::mem::take(&mut self.restart) {
             self.processor.restart(now);
         }
@@ -174,9 +201,22 @@ impl Unit {
         }
     }
 
-    /// HLT or MWAIT is executed.
-    pub fn halt(&mut self) {
+    /// HLT or MWAIT is executed, or a VM entry loads another activity state than the active one.
+    pub fn halt(&mut self, functions: &Functions) {
         self.processor.halt(self.cpu.slot() + 1);
+        self.halted = self.cpu.is_halted();
+        self.boundary |= self.halted;
+        if self.halted && self.in_transition && self.interrupt_window(functions) {
+            // SDM vol. 3C, 26.2: such a VM exit wakes the processor. Stock Bochs waits for another event first.
+            self.cpu.set_halted(false);
+        }
+    }
+
+    /// Whether the guest that is entered exits at once, because interrupts are open.
+    fn interrupt_window(&self, functions: &Functions) -> bool {
+        let controls = self.cpu.vmread32(functions, vmcs::PROCESSOR_CONTROLS);
+        controls & vmcs::INTERRUPT_WINDOW_EXITING != 0
+            && self.cpu.vmread64(functions, vmcs::GUEST_RFLAGS) & RFLAGS_IF != 0
     }
 
     /// A far branch is executed, which may change the ring.
@@ -300,6 +340,11 @@ impl Unit {
         let host = self.host_loads(functions);
         self.processor.begin_exit(reason, slot, host);
         if !entry_failed {
+            // SDM vol. 3C, 28.1: an event that exits directly makes a halted processor active only after the
+            // exit, which saves HLT. Stock Bochs wakes it before.
+            if self.halted && is_direct(reason, self.cpu.vmread32(functions, vmcs::EXIT_INTERRUPTION)) {
+                self.cpu.set_halted(true);
+            }
             let controls = self.cpu.vmread32(functions, vmcs::EXIT_CONTROLS);
             let saved = self.processor.pmu.saved_state();
             if controls & vmcs::EXIT_SAVE_GLOBAL_CTRL != 0 {
@@ -309,6 +354,7 @@ impl Unit {
                 self.cpu.vmwrite64(functions, vmcs::GUEST_DEBUGCTL, saved.debugctl);
             }
         }
+        self.halted = false;
         self.exit_charge_due = true;
         // An interrupt that was acknowledged for this exit is not delivered.
         self.interrupt_slot = None;
@@ -319,7 +365,15 @@ impl Unit {
 
 #[cfg(test)]
 mod tests {
-    use super::written_port;
+    use super::{EXCEPTION_OR_NMI, IO_INSTRUCTION, is_direct, written_port};
+
+    /// SDM vol. 3C, 28.1, table 25-17: an NMI, and the page fault of a delivery through the guest's IDT.
+    #[test]
+    fn an_exception_is_not_what_woke_the_processor() {
+        assert!(is_direct(EXCEPTION_OR_NMI, 0x8000_0202));
+        assert!(!is_direct(EXCEPTION_OR_NMI, 0x8000_0B0E));
+        assert!(!is_direct(IO_INSTRUCTION, 0));
+    }
 
     /// SDM vol. 3C, table 28-5: `out 0xf5, al` and `in al, dx` of the same port.
     #[test]

@@ -104,19 +104,12 @@ pub fn check(checks: &mut Checks, _: &Information) {
     performance(checks);
 }
 
-/// The simulated machine leaves HLT for interrupts of the host's too.
-fn wait_for_timer() {
-    while TIMERS.load(Relaxed) == 0 {
-        wait_for_interrupt();
-    }
-}
-
 fn timers(checks: &mut Checks) {
     wrmsr(TIMER_DIVIDE, DIVIDE_BY_1);
     wrmsr(LVT_TIMER, TIMER.into());
     let start = rdtsc();
     wrmsr(TIMER_INITIAL, CYCLES);
-    wait_for_timer();
+    wait_for_interrupt();
     checks.equal("one-shot", TIMERS.swap(0, Relaxed), 1);
     checks.is("not-early", rdtsc() - start >= CYCLES);
 
@@ -133,7 +126,7 @@ fn timers(checks: &mut Checks) {
         wrmsr(LVT_TIMER, DEADLINE | u64::from(TIMER));
         let deadline = rdtsc() + CYCLES;
         wrmsr(TSC_DEADLINE, deadline);
-        wait_for_timer();
+        wait_for_interrupt();
         checks.equal("deadline", TIMERS.swap(0, Relaxed), 1);
         checks.is("deadline-not-early", rdtsc() >= deadline);
     }

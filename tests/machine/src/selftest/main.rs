@@ -22,6 +22,7 @@ mod strings;
 mod time;
 mod vmcs;
 mod vmx;
+mod vmx_halt;
 mod vmx_pmi;
 mod window;
 
@@ -48,6 +49,7 @@ fn kernel(line: &str) {
         let ips = option("ips").and_then(|ips| ips.parse().ok()).expect("ips=N");
         time::check(&mut report, ips);
         vmx::check(&mut report, &geometry);
+        vmx_halt::check(&mut report, &geometry);
         vmx_pmi::check(&mut report, &geometry);
     }
     report.end();

@@ -30,8 +30,18 @@ pub const EXTERNAL_INTERRUPT_EXITING: u64 = 1;
 pub const NMI_EXITING: u64 = 1 << 3;
 /// Pin-based control: the guest's NMIs are virtual ones.
 pub const VIRTUAL_NMIS: u64 = 1 << 5;
+/// Pin-based control: the VMX-preemption timer runs.
+pub const PREEMPTION_TIMER: u64 = 1 << 6;
 /// Interruptibility state: blocking by NMI.
 pub const BLOCKING_BY_NMI: u64 = 1 << 3;
+/// Activity states (SDM volume 3, 25.4.2).
+pub const ACTIVITY_ACTIVE: u64 = 0;
+/// See above.
+pub const ACTIVITY_HLT: u64 = 1;
+/// Processor-based control: the guest exits where it would take an interrupt.
+pub const INTERRUPT_WINDOW_EXITING: u64 = 1 << 2;
+/// Processor-based control: the guest exits where it would take an NMI.
+pub const NMI_WINDOW_EXITING: u64 = 1 << 22;
 /// Processor-based control: RDPMC exits.
 pub const RDPMC_EXITING: u64 = 1 << 11;
 const USE_MSR_BITMAPS: u64 = 1 << 28;
@@ -302,14 +312,14 @@ pub const RUN: u64 = 10;
 /// written to IA32_PERF_GLOBAL_CTRL, so that of the host's instructions only the entry counts.
 pub fn run(guest: Guest, flags: u64, host_ctrl: u64) -> Exit {
     set(guest::INTERRUPTIBILITY_STATE, 0);
-    run_as_blocked(guest, flags, host_ctrl)
+    set(guest::ACTIVITY_STATE, ACTIVITY_ACTIVE);
+    run_in_state(guest, flags, host_ctrl)
 }
 
-/// The same with the interruptibility state that is there.
-pub fn run_as_blocked(guest: Guest, flags: u64, host_ctrl: u64) -> Exit {
+/// The same with the interruptibility and activity states that are there.
+pub fn run_in_state(guest: Guest, flags: u64, host_ctrl: u64) -> Exit {
     set(guest::RIP, guest.0);
     set(guest::RFLAGS, RFLAGS_ALWAYS | flags);
-    set(guest::ACTIVITY_STATE, 0);
     let (failed, rax, rdx, cycles): (u64, u64, u64, u64);
     let (high, low) = split(host_ctrl);
     // SAFETY: the guest returns to label 21 with our stack; every register that a guest may have changed is

@@ -60,7 +60,7 @@ fn nmi_blocking(report: &mut Report, geometry: &Geometry) {
         ("VMX: the next guest runs to its VMCALL", "VMX: the next guest does not block NMIs", 0),
     ] {
         set(guest_state::INTERRUPTIBILITY_STATE, blocking);
-        let exit = run_as_blocked(guest::counting_loop(), 0, 0);
+        let exit = run_in_state(guest::counting_loop(), 0, 0);
         check(end, exit.code(), REASON_VMCALL);
         check(name, get(guest_state::INTERRUPTIBILITY_STATE), blocking);
     }

@@ -33,6 +33,7 @@ pub struct Cpu {
     apic_id: *const u32,
     apic_base: *mut u64,
     event_mask: *mut u32,
+    activity: *mut u32,
     in_vmx: *const u8,
     in_guest: *const u8,
     vmcs: *const u64,
@@ -74,6 +75,7 @@ impl Cpu {
             apic_id: get("local_apic.apic_id").cast(),
             apic_base: get("MSR.apicbase").cast(),
             event_mask: get("event_mask").cast(),
+            activity: get("activity_state").cast(),
             in_vmx: &raw const NEVER.0,
             in_guest: &raw const NEVER.0,
             vmcs: &raw const NEVER.1,
@@ -93,6 +95,10 @@ impl Cpu {
 
 /// The bit of virtual NMIs in a processor's mask of events.
 const EVENT_VIRTUAL_NMI: u32 = 1 << 7;
+
+/// Activity states, by Bochs's numbers, which are those of the VMCS (SDM vol. 3C, 25.4.2).
+const ACTIVE: u32 = 0;
+const HALTED: u32 = 1;
 
 /// The state of VMX where there is none.
 static NEVER: (u8, u64) = (0, NO_VMCS);
@@ -125,6 +131,8 @@ accessors! {
     user_rdpmc: bool = |cpu| *cpu.cr4 & CR4_PCE != 0;
     /// The LVT performance-monitoring entry.
     lvtpc: u32 = |cpu| *cpu.lvtpc;
+    /// Whether the processor is in the HLT state.
+    is_halted: bool = |cpu| *cpu.activity == HALTED;
     /// Whether the processor is in VMX non-root operation.
     in_guest: bool = |cpu| *cpu.in_guest != 0;
     /// Whether a VM-entry instruction would look at a VMCS.
@@ -186,6 +194,12 @@ impl Cpu {
     pub fn unblock_virtual_nmis(&self) {
         // SAFETY: a field of the live processor, see above.
         unsafe { *self.event_mask &= !EVENT_VIRTUAL_NMI };
+    }
+
+    /// Puts the processor into the HLT state, or takes it out.
+    pub fn set_halted(&self, halted: bool) {
+        // SAFETY: a field of the live processor, see above.
+        unsafe { *self.activity = if halted { HALTED } else { ACTIVE } };
     }
 
     /// Delivers an interrupt to this processor's local APIC.
