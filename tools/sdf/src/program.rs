@@ -1,7 +1,7 @@
 //! Program images: the segments of an ELF file, and the symbols that the tool sets in them.
 
 use crate::error::Error;
-use crate::model::SMALL_PAGE;
+use crate::model::{MAX_PAGES, SMALL_PAGE};
 use object::elf::{EM_X86_64, ET_EXEC, FileHeader64, PF_W, PT_LOAD};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, Object as _, ObjectSymbol as _};
@@ -58,7 +58,7 @@ impl Program {
         if header.e_machine(endian) != EM_X86_64 || header.e_type(endian) != ET_EXEC {
             return Err(Error::file(path, "no static ELF executable (ET_EXEC) for x86-64"));
         }
-        let mut segments = Vec::new();
+        let (mut segments, mut pages) = (Vec::new(), 0_u64);
         for part in elf.elf_program_headers() {
             let size = part.p_memsz(endian);
             if part.p_type(endian) != PT_LOAD || size == 0 {
@@ -70,6 +70,12 @@ impl Program {
             let address = part.p_vaddr(endian);
             if data.len() as u64 > size || address.checked_add(size).is_none() {
                 return Err(Error::file(path, format!("the segment at {address:#x} has an impossible size")));
+            }
+            pages += (address + size).div_ceil(SMALL_PAGE) - address / SMALL_PAGE;
+            if pages > MAX_PAGES {
+                let reason =
+                    format!("its segments have {pages} pages, and the root task has slots for {MAX_PAGES}");
+                return Err(Error::file(path, reason));
             }
             let write = part.p_flags(endian).0 & PF_W.0 != 0;
             segments.push(Segment { address, size, data: data.to_vec(), write });
@@ -96,10 +102,7 @@ impl Program {
                 let reason = format!("symbol '{name}' has {size} bytes, but its value has {}", bytes.len());
                 Err(Error::file(&self.path, reason))
             }
-            Some((address, size)) => {
-                let padding = usize::try_from(size).unwrap_or_default() - bytes.len();
-                self.write(name, address, &[bytes, &vec![0; padding]].concat())
-            }
+            Some((address, size)) => self.write(name, address, size, bytes),
         }
     }
 
@@ -107,15 +110,15 @@ impl Program {
     pub(crate) fn set_word(&mut self, name: &str, value: u64) -> Result<(), Error> {
         match self.symbol(name) {
             None => Err(Error::file(&self.path, format!("has no symbol '{name}'"))),
-            Some((address, 8)) => self.write(name, address, &value.to_le_bytes()),
+            Some((address, 8)) => self.write(name, address, 8, &value.to_le_bytes()),
             Some((_, size)) => {
                 Err(Error::file(&self.path, format!("symbol '{name}' must have 8 bytes, not {size}")))
             }
         }
     }
 
-    fn write(&mut self, name: &str, address: u64, bytes: &[u8]) -> Result<(), Error> {
-        let length = bytes.len() as u64;
+    /// Sets the `length` bytes from `address` on to `bytes` and then zeros.
+    fn write(&mut self, name: &str, address: u64, length: u64, bytes: &[u8]) -> Result<(), Error> {
         let inside = |s: &&mut Segment| {
             address
                 .checked_sub(s.address)
@@ -125,11 +128,12 @@ impl Program {
             Error::file(&self.path, format!("symbol '{name}' is in no segment that is loaded"))
         })?;
         let start = usize::try_from(address - segment.address).unwrap_or(usize::MAX);
-        let end = start + bytes.len();
+        let end = start + usize::try_from(length).unwrap_or_default();
         if segment.data.len() < end {
             segment.data.resize(end, 0);
         }
-        segment.data[start..end].copy_from_slice(bytes);
+        segment.data[start..end].fill(0);
+        segment.data[start..start + bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
 

@@ -44,6 +44,11 @@ fn images_that_are_not_there_or_no_programs() {
     assert_eq!(change(18, 3), shared, "EM_386");
     assert_eq!(change(64 + 8 + 7, 0xff), "pd.elf: a segment's bytes are outside the file");
     assert_eq!(change(64 + 40 + 1, 1), "pd.elf: the segment at 0x200000 has an impossible size");
+    // 2^40 bytes and a page, of which the file has a page: refused before memory is made for it.
+    assert_eq!(
+        change(64 + 40 + 5, 1),
+        "pd.elf: its segments have 268435457 pages, and the root task has slots for 65536"
+    );
 }
 
 #[test]
@@ -61,6 +66,8 @@ fn symbols_that_are_not_there_or_have_another_size() {
     );
     let short = system("", &[("microkit_notifications", DATA, 4)]).refusal();
     assert_eq!(short, "pd.elf: symbol 'microkit_notifications' has 4 bytes, but its value has 8");
+    let endless = system("", &[("microkit_name", DATA, u64::MAX)]).refusal();
+    assert_eq!(endless, "pd.elf: symbol 'microkit_name' is in no segment that is loaded");
     let buffer = system("", &[("__sel4_ipc_buffer_obj", DATA + 8, 0x1000)]).refusal();
     assert!(
         buffer.starts_with("system.xml:3: the symbol '__sel4_ipc_buffer_obj' of 'a' at 0x201008"),

@@ -1,6 +1,6 @@
 //! `channel`.
 
-use super::{domain, no_instructions};
+use super::{domain, leaf, no_instructions};
 use crate::error::Error;
 use crate::model::{Channel, End, MAX_ID, System, Value};
 use crate::xml::Element;
@@ -26,7 +26,7 @@ pub(super) fn parse(element: &Element<'_>, system: &mut System) -> Result<Channe
 
 fn end(element: &Element<'_>, system: &mut System) -> Result<End, Error> {
     element.only(&["pd", "id", "pp", "notify", "setvar_id"])?;
-    no_instructions(element)?;
+    leaf(element)?;
     let name = element.required("pd")?;
     let id = element.decimal("id", 0, MAX_ID)?;
     let notify = element.flag("notify", true)?;

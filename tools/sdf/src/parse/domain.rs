@@ -1,6 +1,6 @@
 //! `protection_domain`.
 
-use super::{irq, machine, map, no_instructions};
+use super::{irq, leaf, machine, map, no_instructions};
 use crate::error::Error;
 use crate::model::{
     Domain, ForeignCap, ForeignKind, MAX_DOMAINS, MAX_ID, MAX_NAME, MAX_PRIORITY, PmuAuthority, Program,
@@ -107,6 +107,7 @@ fn part(domain: &mut Domain, element: &Element<'_>, inner: &Element<'_>) -> Resu
         }
         "setvar" => {
             inner.only(&["symbol", "region_paddr"])?;
+            leaf(inner)?;
             inner.required("symbol")?;
             let region = inner.required("region_paddr")?.to_owned();
             add_setvar(&mut domain.setvars, inner, "symbol", Value::PhysicalAddressOf(region))?;
@@ -178,7 +179,7 @@ fn program(element: &Element<'_>) -> Result<Program, Error> {
         return Err(second.error("program_image must only be given once"));
     }
     image.only(&["path", "path_for_symbols"])?;
-    no_instructions(&image)?;
+    leaf(&image)?;
     Ok(Program {
         line: image.line(),
         path: image.required("path")?.into(),
@@ -199,7 +200,7 @@ fn cspace(element: &Element<'_>) -> Result<Vec<ForeignCap>, Error> {
             _ => return Err(child.misplaced()),
         };
         child.only(&["slot", "pd"])?;
-        no_instructions(&child)?;
+        leaf(&child)?;
         let slot = child.required_number("slot")?;
         if slot == 0 || slot >= FOREIGN_SLOTS {
             return Err(child.error(format_args!("slot must be 1 to {}, not {slot}", FOREIGN_SLOTS - 1)));

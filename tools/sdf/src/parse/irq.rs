@@ -1,6 +1,6 @@
 //! `irq` and `ioport`.
 
-use super::no_instructions;
+use super::leaf;
 use crate::error::Error;
 use crate::model::{IrqUse, MAX_ID, Ports};
 use crate::xml::Element;
@@ -11,7 +11,7 @@ const MAX_VECTOR: u32 = 107;
 
 /// Reads an `irq` of an I/O APIC (with `pin`) or an MSI (with `pcidev`).
 pub(super) fn parse_irq(element: &Element<'_>) -> Result<IrqUse, Error> {
-    no_instructions(element)?;
+    leaf(element)?;
     let id = element.decimal("id", 0, MAX_ID)?;
     let irq = if element.get("irq").is_some() {
         return Err(element.error("attribute 'irq' is for ARM and RISC-V; x86 has 'pin' or 'pcidev'"));
@@ -76,7 +76,7 @@ fn vector(element: &Element<'_>) -> Result<u8, Error> {
 /// Reads an `ioport`.
 pub(super) fn parse_ports(element: &Element<'_>) -> Result<Ports, Error> {
     element.only(&["id", "setvar_id", "setvar_addr", "addr", "size"])?;
-    no_instructions(element)?;
+    leaf(element)?;
     let id = element.decimal("id", 0, MAX_ID)?;
     let address = element.required_number("addr")?;
     let size = element.decimal("size", 1, 1 << 16)?;

@@ -1,6 +1,6 @@
 //! `virtual_machine`.
 
-use super::{map, no_instructions};
+use super::{leaf, map, no_instructions};
 use crate::error::Error;
 use crate::model::{MAX_ID, Machine, USER_TOP};
 use crate::xml::Element;
@@ -26,7 +26,7 @@ pub(super) fn parse(element: &Element<'_>) -> Result<Parsed, Error> {
             }
             "vcpu" => {
                 child.only(&["id", "setvar_id", "cpu"])?;
-                no_instructions(&child)?;
+                leaf(&child)?;
                 super::domain::only_cpu_0(&child)?;
                 vcpu = Some(child.decimal("id", 0, MAX_ID)?);
                 setvar_id = child.owned("setvar_id");

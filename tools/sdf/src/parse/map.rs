@@ -1,6 +1,6 @@
 //! `map`, in a protection domain and in a virtual machine.
 
-use super::no_instructions;
+use super::leaf;
 use crate::error::Error;
 use crate::model::Map;
 use crate::xml::Element;
@@ -9,10 +9,7 @@ use crate::xml::Element;
 pub(super) fn parse(element: &Element<'_>, end: u64, setvars: bool) -> Result<Map, Error> {
     let all = ["mr", "vaddr", "perms", "cached", "setvar_vaddr", "setvar_size", "setvar_prefill_size"];
     element.only(if setvars { &all } else { &all[..4] })?;
-    no_instructions(element)?;
-    if let Some(child) = element.children().next() {
-        return Err(child.misplaced());
-    }
+    leaf(element)?;
     let region = element.required("mr")?.to_owned();
     let address = element.required_number("vaddr")?;
     if address >= end {

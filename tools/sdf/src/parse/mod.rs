@@ -63,6 +63,15 @@ fn no_instructions(element: &Element<'_>) -> Result<(), Error> {
     }
 }
 
+/// Refuses anything inside an element that has attributes alone.
+fn leaf(element: &Element<'_>) -> Result<(), Error> {
+    no_instructions(element)?;
+    match element.children().next() {
+        None => Ok(()),
+        Some(child) => Err(child.misplaced()),
+    }
+}
+
 /// Appends a protection domain and then those inside it.
 fn flatten(tree: Tree, parent: Option<usize>, domains: &mut Vec<Domain>) {
     let Tree { mut domain, id, children } = tree;

@@ -1,6 +1,6 @@
 //! `memory_region`.
 
-use super::no_instructions;
+use super::leaf;
 use crate::error::Error;
 use crate::files;
 use crate::model::{LARGE_PAGE, Region, SMALL_PAGE};
@@ -10,10 +10,7 @@ use std::path::{Path, PathBuf};
 /// Reads a `memory_region`, and the file that it is filled from.
 pub(super) fn parse(element: &Element<'_>, search: &[PathBuf]) -> Result<Region, Error> {
     element.only(&["name", "size", "page_size", "phys_addr", "prefill_path", "prefill_bootinfo"])?;
-    no_instructions(element)?;
-    if let Some(child) = element.children().next() {
-        return Err(child.misplaced());
-    }
+    leaf(element)?;
     let name = element.required("name")?.to_owned();
     if element.get("prefill_bootinfo").is_some() {
         return Err(element.error("prefill_bootinfo: the bundled kernel gives no such boot information"));
