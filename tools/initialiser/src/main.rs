@@ -57,7 +57,7 @@ extern "C" fn main(boot_info: &'static BootInfo) -> ! {
     console.open(&mut ipc);
     let outcome = run(&mut ipc, boot_info, console);
     if let Err(error) = outcome {
-        console.line(&mut ipc, format_args!("initialiser: {error}"));
+        console.line(&mut ipc, format_args!("initialiser: error: {error}"));
         stop()
     }
     // Nothing is left but this thread's own capability: it ends here.

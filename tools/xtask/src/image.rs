@@ -86,6 +86,21 @@ impl Image {
     }
 }
 
+impl Image {
+    /// Writes kernel and module, and says whether the CD must be made. One of others is removed before: who is stopped
+    /// then leaves none, rather than one that the next would take for its own.
+    fn outdated(&self, kernel: &[u8], module: &[u8]) -> Outcome<bool> {
+        let parts = [(&self.kernel, kernel), (&self.module, module)];
+        if parts.iter().any(|(file, bytes)| !has(file, bytes)) && self.iso.exists() {
+            fs::remove_file(&self.iso).map_err(|e| unwritable(&self.iso, &e))?;
+        }
+        for (file, bytes) in parts {
+            update(file, bytes)?;
+        }
+        Ok(!self.iso.is_file())
+    }
+}
+
 /// Builds an image and says where it is.
 pub fn image(arguments: &Arguments) -> Outcome {
     if let Some(folder) = arguments.search.iter().find(|folder| !folder.is_dir()) {
@@ -152,8 +167,7 @@ pub fn build(request: &Request<'_>) -> Outcome<Image> {
         iso: request.out.join("image.iso"),
     };
     let kernel = fs::read(&kernel.elf32).map_err(|e| unreadable(&kernel.elf32, &e))?;
-    let changed = [update(&image.kernel, &kernel)?, update(&image.module, &module)?].contains(&true);
-    if changed || !image.iso.is_file() {
+    if image.outdated(&kernel, &module)? {
         let modules = [image.module.as_path()];
         let payload = iso::Payload::Multiboot { kernel: &image.kernel, arguments: "", modules: &modules };
         iso::make(&image.iso, &payload)?;
@@ -182,13 +196,16 @@ fn build_programs(config: Config, named: &[PathBuf], folder: &Path) -> Outcome {
     Ok(())
 }
 
-/// Writes the file unless it has these bytes; whether it was written.
-pub fn update(file: &Path, bytes: &[u8]) -> Outcome<bool> {
-    if fs::read(file).is_ok_and(|old| old == bytes) {
-        return Ok(false);
+/// Writes the file unless it has these bytes.
+pub fn update(file: &Path, bytes: &[u8]) -> Outcome {
+    if has(file, bytes) {
+        return Ok(());
     }
-    fs::write(file, bytes).map_err(|e| unwritable(file, &e))?;
-    Ok(true)
+    fs::write(file, bytes).map_err(|e| unwritable(file, &e))
+}
+
+fn has(file: &Path, bytes: &[u8]) -> bool {
+    fs::read(file).is_ok_and(|old| old == bytes)
 }
 
 fn refused(error: sdf::Error) -> Failure {
@@ -197,4 +214,25 @@ fn refused(error: sdf::Error) -> Failure {
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::Environment(format!("{} cannot be read: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Image;
+    use std::fs;
+
+    /// As if each command were stopped when it has asked, before it makes the CD.
+    #[test]
+    fn a_cd_of_other_parts_is_never_taken() {
+        let folder = std::env::temp_dir().join(format!("xtask-image-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let [kernel, module, iso] = ["kernel", "module", "iso"].map(|name| folder.join(name));
+        let image = Image { kernel, module, iso };
+        assert!(image.outdated(b"kernel", b"module").unwrap(), "there is none");
+        fs::write(&image.iso, "of these").unwrap();
+        assert!(!image.outdated(b"kernel", b"module").unwrap());
+        assert!(image.outdated(b"kernel", b"another module").unwrap());
+        assert!(image.outdated(b"kernel", b"another module").unwrap(), "nobody has made it");
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

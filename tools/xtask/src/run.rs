@@ -169,7 +169,9 @@ const DEFAULT_GUEST: &str = "count";
 pub const GUEST_BASE: u64 = 0x10_0000;
 /// The last line of the VMM's report.
 pub const SENTINEL: &str = "@stop";
-/// What the initialiser says of a machine that cannot run guests.
+/// How the initialiser's sentence begins when it cannot start the system, and how it ends on a machine that cannot run
+/// guests.
+const NOT_STARTED: &str = "initialiser: error: ";
 const NO_VTX: &str = "the processor has no VT-x";
 /// What the VMM says when the policy domain opens no vPMU.
 const NO_PMU: &str = "@stop code=2 no PMU: ";
@@ -177,7 +179,7 @@ const NO_PMU: &str = "@stop code=2 no PMU: ";
 const PMU_NEEDED: &str = "it takes a machine with PMU version 4 or 5 and full-width writes (Linux's KVM gives its guests \
                           version 2), and a policy that asks for no more than the machine has";
 /// What is printed when something of ours breaks.
-pub const BROKEN: [&str; 3] = ["panicked at", "monitor: ", "MON|ERROR"];
+pub const BROKEN: [&str; 4] = ["panicked at", "monitor: ", "MON|ERROR", NOT_STARTED];
 
 /// Runs a guest and shows what came of it.
 pub fn run(arguments: &Arguments) -> Outcome {
@@ -194,11 +196,11 @@ pub fn run(arguments: &Arguments) -> Outcome {
         }
         return replay::run(trace, arguments);
     }
-    let results = [&arguments.json, &arguments.trace, &arguments.record];
-    results.into_iter().flatten().try_for_each(|file| writable(file))?;
     let costs = costs(&arguments.costs)?;
     let folder = output("run")?;
     let _claim = claim(&folder)?;
+    let results = [&arguments.json, &arguments.trace, &arguments.record];
+    results.into_iter().flatten().try_for_each(|file| writable(file))?;
     let progress = Progress::start();
     let inputs = folder.join("inputs");
     fs::create_dir_all(&inputs).map_err(|e| unwritable(&inputs, &e))?;
@@ -288,7 +290,7 @@ fn system(arguments: &Arguments, guest: &Guest<'_>, place: &Place, folder: &Path
 }
 
 fn sentinels() -> Vec<String> {
-    BROKEN.iter().chain([&SENTINEL, &NO_VTX]).map(|text| (*text).to_owned()).collect()
+    BROKEN.iter().chain([&SENTINEL]).map(|text| (*text).to_owned()).collect()
 }
 
 /// The cost file, also where it is named from the workspace's folder; looked into before anything is built.
@@ -340,24 +342,29 @@ fn write_trace(finished: &Finished, file: &Path, exits: Option<usize>) -> Outcom
     fs::write(file, text).map_err(|e| unwritable(file, &e))
 }
 
-/// Shows the report; a guest that failed is a failure of its own kind.
-fn conclude(arguments: &Arguments, kernel: &sdk::Kernel, finished: &Finished) -> Outcome<Report> {
-    let broken = |line: &str| BROKEN.iter().any(|text| line.contains(text)) && !line.starts_with("guest: ");
+/// Whether the VMM came to the end of its report.
+fn reported(finished: &Finished) -> Outcome {
+    let broken = |line: &str| BROKEN.iter().any(|text| line.contains(text));
     match &finished.ended {
         Ended::Sentinel(line) if line.starts_with(NO_PMU) => {
             let why = line.trim_end().trim_start_matches(NO_PMU);
-            return Err(Failure::Environment(format!("the guest gets no PMU: {why}; {PMU_NEEDED}")));
+            Err(Failure::Environment(format!("the guest gets no PMU: {why}; {PMU_NEEDED}")))
         }
-        Ended::Sentinel(line) if line.starts_with(SENTINEL) => {}
-        Ended::Sentinel(line) if line.ends_with(NO_VTX) => {
-            return Err(Failure::Environment(
+        Ended::Sentinel(line) if line.starts_with(SENTINEL) => Ok(()),
+        Ended::Sentinel(line) if line.starts_with(NOT_STARTED) && line.ends_with(NO_VTX) => {
+            Err(Failure::Environment(
                 "seL4 and the image boot, but this machine has no VT-x: a guest needs `--machine bochs`"
                     .to_owned(),
-            ));
+            ))
         }
-        Ended::Sentinel(line) if broken(line) => return Err(Failure::Check(finished.summary())),
-        _ => return Err(Failure::Guest(finished.summary())),
+        Ended::Sentinel(line) if broken(line) => Err(Failure::Check(finished.summary())),
+        _ => Err(Failure::Guest(finished.summary())),
     }
+}
+
+/// Shows the report; a guest that failed is a failure of its own kind.
+fn conclude(arguments: &Arguments, kernel: &sdk::Kernel, finished: &Finished) -> Outcome<Report> {
+    reported(finished)?;
     let report = Report::new(arguments, kernel.description(), finished)?;
     print!("{}", show::text(&report));
     if let Some(file) = &arguments.json {
@@ -367,5 +374,42 @@ fn conclude(arguments: &Arguments, kernel: &sdk::Kernel, finished: &Finished) ->
     match report.verdict() {
         Ok(_) => Ok(report),
         Err(reason) => Err(Failure::Guest(reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{reported, sentinels};
+    use crate::machine::{Ended, Finished};
+    use crate::process::Failure;
+    use std::time::Duration;
+
+    fn stopped_at(line: &str) -> Finished {
+        Finished {
+            serial: format!("{line}\n"),
+            ended: Ended::Sentinel(line.to_owned()),
+            ticks: None,
+            report: None,
+            console: "console.txt".into(),
+            wall: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn what_the_initialiser_says_ends_the_run() {
+        for (line, ends, code) in [
+            ("initialiser: error: vcpu_guest_0: the processor has no VT-x", true, 2),
+            ("initialiser: error: frame_9: no untyped memory is left for its 2^12 bytes", true, 1),
+            ("initialiser: 4 threads of 99 objects started; 9 capability slots checked", false, 3),
+        ] {
+            assert_eq!(sentinels().iter().any(|sentinel| line.contains(sentinel.as_str())), ends, "{line}");
+            let failure = reported(&stopped_at(line)).expect_err("no report");
+            let found = match &failure {
+                Failure::Check(text) => (1, text.contains(line)),
+                Failure::Environment(text) => (2, text.contains("VT-x")),
+                Failure::Guest(_) => (3, true),
+            };
+            assert_eq!(found, (code, true), "{line}");
+        }
     }
 }

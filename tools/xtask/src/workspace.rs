@@ -57,12 +57,13 @@ pub fn claim(folder: &Path) -> Outcome<Claim> {
     }
 }
 
-/// Whether results can be written to `file`: to be asked before the work whose results they are.
+/// Makes `file` empty, before the work whose results it is to have: results that cannot be written are known then, and
+/// those of another run are not taken for this one's.
 ///
 /// # Errors
-/// They cannot.
+/// It cannot be written.
 pub fn writable(file: &Path) -> Outcome {
-    File::options().append(true).create(true).open(file).map(drop).map_err(|e| unwritable(file, &e))
+    File::create(file).map(drop).map_err(|e| unwritable(file, &e))
 }
 
 /// That a file or folder cannot be written.
@@ -105,6 +106,9 @@ mod tests {
             "it is a folder"
         );
         assert!(claim(&folder.join("lock")).is_err(), "it is a file");
+        let results = folder.join("results");
+        fs::write(&results, "another run's").unwrap();
+        assert!(writable(&results).is_ok() && fs::read(&results).unwrap().is_empty());
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! One emulator process: started headless, watched, ended, its logs read. Nothing outlives it.
 
 use crate::process::{Failure, Outcome};
+use crate::run::lines::GUEST;
 use crate::workspace::{Claim, claim};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
@@ -22,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// This line of the serial log contains one of the sentinels.
+    /// This line of the serial log contains one of the sentinels, and not in what a guest of a VMM printed.
     Sentinel(String),
     /// The guest shut the machine down; with QEMU, the value that it wrote to isa-debug-exit.
     Shutdown(Option<u32>),
@@ -176,7 +177,7 @@ pub(super) fn watch(
         let exited = child.0.try_wait().map_err(failed)?;
         for line in lines.new_ones() {
             on_line(&line, cpu);
-            if watch.sentinels.iter().any(|s| line.contains(s.as_str())) {
+            if watch.sentinels.iter().any(|s| host_part(&line).contains(s.as_str())) {
                 child.stop();
                 return Ok(Stop::Sentinel(line));
             }
@@ -208,6 +209,11 @@ pub(super) fn watch(
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// What a guest prints is its own matter, and stops nothing: the part of a line before it.
+fn host_part(line: &str) -> &str {
+    line.split_once(GUEST).map_or(line, |(before, _)| before)
 }
 
 /// The request to end (ASCII: end of text), as the VMM knows it.

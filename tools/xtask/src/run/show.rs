@@ -81,10 +81,10 @@ pub fn text(report: &Report) -> String {
         let _ = writeln!(out, "  {:<24} {:>17}  cycles", "in the guest", grouped(cost.guest_cycles));
         let _ = writeln!(
             out,
-            "  {:<24} {:>17}  cycles, {:.1} % of the guest's; serial output included",
+            "  {:<24} {:>17}  cycles, {:.1} % of both; serial output included",
             "outside it",
             grouped(cost.host_cycles),
-            cost.overhead_percent()
+            cost.outside_percent()
         );
         let _ = writeln!(out, "  by the cost model        {}", cost.parameters);
     }

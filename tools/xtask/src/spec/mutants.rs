@@ -26,9 +26,10 @@ const MUTANTS: &[Mutant] = &[
     ("vpmu/access.rs", "check(value, geometry.counter_bits())?;", ""),
     ("geometry.rs", "counter_bits(self.general as u32, 0)", "counter_bits(0 * self.general as u32, 0)"),
     ("validity.rs", "| fixed << global::FIXED_SHIFT", "| 0xF << global::FIXED_SHIFT | fixed"),
-    ("validity.rs", "counters | global::CONDITION_CHANGED", "counters | 1 << 62 | global::CONDITION_CHANGED"),
-    ("validity.rs", "counters | global::CONDITION_CHANGED", "counters"),
-    ("validity.rs", "counters | global::CONDITION_CHANGED", "counters | 1 << 55 | global::CONDITION_CHANGED"),
+    ("validity.rs", "counters | global::OVERFLOW_BUFFER |", "counters |"),
+    ("validity.rs", "OVERFLOW_BUFFER | global::CONDITION_CHANGED", "OVERFLOW_BUFFER"),
+    ("validity.rs", "counters | global::OVERFLOW_BUFFER", "counters | 1 << 55 | global::OVERFLOW_BUFFER"),
+    ("validity.rs", "counters | global::OVERFLOW_BUFFER", "counters | 1 << 59 | global::OVERFLOW_BUFFER"),
     (
         "vpmu/access.rs",
         "Register::StatusReset | Register::StatusSet => 0",

@@ -45,6 +45,15 @@ fn a_sentinel_stops_the_process() {
     assert!(start.elapsed() < Duration::from_secs(30));
 }
 
+/// A guest's kernel may have a word for its monitor, too.
+#[test]
+fn what_a_guest_prints_stops_nothing() {
+    let script = "printf 'guest: done\\nneighbour: guest: done\\nvmm: done\\n' > $SERIAL; exec sleep 60";
+    let (stop, lines) = play("guest", script, &["done"], Duration::from_secs(30));
+    assert!(matches!(stop, Stop::Sentinel(line) if line == "vmm: done"));
+    assert_eq!(lines.len(), 3);
+}
+
 #[test]
 fn the_time_limit_stops_a_process_that_ignores_the_request() {
     let script = "trap '' INT; while :; do sleep 1; done";

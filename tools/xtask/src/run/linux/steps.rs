@@ -23,7 +23,8 @@ const LAST_WORDS: &str = "Attempted to kill init! exitcode=0x00000700";
 pub fn guest() -> Outcome {
     crate::process::run("cargo xtask run --guest linux", xtask()?.args(["run", "--guest", NAME]))?;
     shell()?;
-    panics()
+    panics()?;
+    denied()
 }
 
 /// This program.
@@ -81,6 +82,35 @@ fn panics() -> Outcome {
         .says(LAST_WORDS)
         .says(SAID)
         .finish(&mut failures);
+    if failures.is_empty() { Ok(()) } else { Err(Failure::Check(failures.join("\n"))) }
+}
+
+/// What a policy denies that perf accepts: Linux asks the vPMU for a raw event as it is, and it counts nothing beside
+/// one that counts all. 0xc4 are branches, of which the program retires millions.
+const DENIES: &str = "[[vm]]\nname = \"guest\"\nchannel = 1\n[vm.filter]\naction = \"allow\"\n\
+                      events = [\"core-cycles\", \"instructions\", \"reference-cycles\"]\nfixed = [0, 1, 2]\n";
+const ASKS: &str = ". /functions\ncounts denied r0c4:u,instructions:u /known\n";
+
+fn denied() -> Outcome {
+    let folder = output("denied")?;
+    let write = |name: &str, text: &str| {
+        let file = folder.join(name);
+        fs::write(&file, text).map_err(|e| unwritable(&file, &e))?;
+        Ok(file.display().to_string())
+    };
+    let (policy, script) = (write("policy.toml", DENIES)?, write("script.sh", ASKS)?);
+    let mut failures = Vec::new();
+    Run::new(
+        "an event that the policy denies",
+        5,
+        &["--guest", NAME, "--policy", &policy, "--timeout", "900", "--", &script],
+    )?
+    .ends_with(0)
+    .prints("linux | denied r0c4:u | 0")
+    .prints(&format!("linux | denied instructions:u | {}", linux::INSTRUCTIONS))
+    // The row is left out where nothing was denied.
+    .says("control writes denied ")
+    .finish(&mut failures);
     if failures.is_empty() { Ok(()) } else { Err(Failure::Check(failures.join("\n"))) }
 }
 
