@@ -56,11 +56,22 @@ pub fn compile(text: &str) -> Result<Compiled, Error> {
     Compiler { text }.file(&file)
 }
 
-/// What the parser's message calls by its own names, and what a policy file calls it.
-const WORDS: [(&str, &str); 3] = [
+/// What the parser's message calls by its own names, and what a policy file calls it; in the order of replacement.
+const WORDS: [(&str, &str); 11] = [
+    ("invalid value: integer", "out of range: integer"),
     ("expected i64", "expected an integer"),
     (" as i128", ""),
     ("map, expected a sequence", "one table, expected a list: a VM is [[vm]], in two pairs of brackets"),
+    ("expected a sequence", "expected a list: [...]"),
+    ("expected struct Vm", "expected a VM: [[vm]] with name and channel"),
+    ("expected struct Filter", "expected a filter: [vm.filter] with action and events"),
+    (
+        "wanted exactly 1 element, more than 1 element",
+        "expected one filter: [vm.filter], in one pair of brackets",
+    ),
+    ("expected struct PmiLimit", "expected a limit: { count = ..., cycles = ... }"),
+    ("wanted string or table", "expected a name in quotation marks"),
+    ("duplicate key", "this key is there already; remove one of the two"),
 ];
 
 /// The parser's messages may have several lines.

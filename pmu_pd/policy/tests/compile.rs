@@ -245,6 +245,30 @@ fn entries() {
     refused(&format!("{ONE}[vm.filter\n"), 4, 11, "unclosed table");
 }
 
+/// What is wrong for the parser already is said in the words of a policy file.
+#[test]
+fn the_parsers_errors_name_the_remedy() {
+    for (text, column, part) in [
+        ("version = 9223372036854775808", 11, "out of range: integer `9223372036854775808`"),
+        ("mode = 1", 8, "expected a name in quotation marks"),
+        ("pmi_limit = 5", 13, "expected a limit: { count = ..., cycles = ... }"),
+        ("filter = 3", 10, "expected a filter: [vm.filter] with action and events"),
+        (
+            "[[vm.filter]]\naction = \"allow\"\nevents = []",
+            1,
+            "expected one filter: [vm.filter], in one pair of brackets",
+        ),
+        ("name = \"b\"", 1, "this key is there already"),
+        ("filter = { action = 1, events = [] }", 21, "expected a name in quotation marks"),
+        ("filter = { action = \"allow\", events = 1 }", 39, "expected a list: [...]"),
+        ("filter = { action = \"allow\", events = [], fixed = 1 }", 51, "expected a list: [...]"),
+    ] {
+        refused(&format!("{ONE}{text}"), 4, column, part);
+    }
+    refused("vm = 3", 1, 6, "expected a list: [...]");
+    refused("vm = [3]", 1, 7, "expected a VM: [[vm]] with name and channel");
+}
+
 /// The place is that of characters, not bytes.
 #[test]
 fn columns_are_characters() {
