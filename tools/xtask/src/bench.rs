@@ -67,9 +67,6 @@ pub fn bench(arguments: &Arguments) -> Outcome {
     let named =
         if arguments.costs.is_file() { arguments.costs.clone() } else { root().join(&arguments.costs) };
     let costs = costs::read(&named)?;
-    for file in arguments.json.iter().chain(&arguments.plot) {
-        writable(file)?;
-    }
     if arguments.guest == Sampled::Linux {
         if arguments.sweep {
             return Err(Failure::Environment(
@@ -80,6 +77,7 @@ pub fn bench(arguments: &Arguments) -> Outcome {
     }
     setup::setup()?;
     let lab = Lab::new("bench")?;
+    results(arguments.json.as_ref(), arguments.plot.as_ref())?;
     let bench = Bench::new(lab, arguments.work)?;
     let (baseline, set) = bench.set("default", &costs)?;
     let unused = bench.unused(&costs, &baseline)?;
@@ -169,6 +167,11 @@ impl Bench {
         let cycles = run.said("bench", "cycles").map_err(Failure::Check)?;
         Ok(100.0 * (cycles as f64 / baseline.cycles as f64 - 1.0))
     }
+}
+
+/// Empties the files that are to have the results.
+fn results(json: Option<&PathBuf>, chart: Option<&PathBuf>) -> Outcome {
+    json.into_iter().chain(chart).try_for_each(|file| writable(file))
 }
 
 fn write(file: &Path, text: &str) -> Outcome {

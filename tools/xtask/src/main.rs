@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 /// Mediated performance counters for virtual machines on seL4: build, run, test.
 #[derive(Parser)]
-#[command(name = "cargo xtask", version, after_help = EXIT_CODES)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -85,5 +85,22 @@ fn main() -> ExitCode {
             eprintln!("error: {failure}");
             failure.exit_code()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn usage_is_what_can_be_typed() {
+        Arguments::command().debug_assert();
+        let refused = |arguments: &[&str]| {
+            let all = std::iter::once("xtask").chain(arguments.iter().copied());
+            Arguments::try_parse_from(all).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert!(refused(&["run", "--exits", "1"]).contains("Usage: cargo xtask run"));
+        assert!(refused(&["test", "--list", "--step", "host"]).contains("cannot be used with"));
     }
 }

@@ -60,6 +60,17 @@ pub fn compile_to(file: &Path, output: &Path) -> Outcome {
         .map_err(|e| Failure::Environment(format!("{} cannot be written: {e}", output.display())))
 }
 
+/// Refuses a policy that says nothing about the VM of this channel.
+pub fn for_channel(file: &Path, channel: u8) -> Outcome {
+    if compile_file(file)?.vms.iter().any(|vm| vm.channel == channel) {
+        return Ok(());
+    }
+    Err(Failure::Environment(format!(
+        "{}: no VM has channel {channel}, which is the one of system.xml: write `channel = {channel}`",
+        file.display()
+    )))
+}
+
 fn compile_file(file: &Path) -> Outcome<Compiled> {
     let text = fs::read_to_string(file)
         .map_err(|e| Failure::Environment(format!("policy file {} cannot be read: {e}", file.display())))?;

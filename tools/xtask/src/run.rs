@@ -178,6 +178,11 @@ const NO_PMU: &str = "@stop code=2 no PMU: ";
 /// What it takes.
 const PMU_NEEDED: &str = "it takes a machine with PMU version 4 or 5 and full-width writes (Linux's KVM gives its guests \
                           version 2), and a policy that asks for no more than the machine has";
+/// What may be the cause when the machine has printed nothing.
+const SILENT: &str = "it printed nothing: seL4 stops without a word on a processor that lacks what it needs, as pages of \
+                      1 GiB; leave out --model, or give it more time by --timeout";
+/// The channel of system.xml from the policy domain to the VMM.
+const CHANNEL: u8 = 1;
 /// What is printed when something of ours breaks.
 pub const BROKEN: [&str; 4] = ["panicked at", "monitor: ", "MON|ERROR", NOT_STARTED];
 
@@ -298,12 +303,13 @@ fn costs(file: &Path) -> Outcome<Option<PathBuf>> {
     if file == Path::new("none") {
         return Ok(None);
     }
-    let file = if file.is_file() { file.to_owned() } else { root().join(file) };
+    let ours = root().join(file);
+    let file = if !file.exists() && ours.is_file() { ours } else { file.to_owned() };
     bench::costs::read(&file)?;
     Ok(Some(file))
 }
 
-/// Puts the compiled policy into `folder`.
+/// Puts the compiled policy into `folder`, if it is one for the VMM's channel.
 fn compile_policy(arguments: &Arguments, folder: &Path) -> Outcome {
     let written = folder.join("policy.toml");
     let file = match (&arguments.policy, arguments.mode) {
@@ -314,6 +320,7 @@ fn compile_policy(arguments: &Arguments, folder: &Path) -> Outcome {
             written
         }
     };
+    policy::for_channel(&file, CHANNEL)?;
     policy::compile_to(&file, &folder.join("policy.bin"))
 }
 
@@ -358,6 +365,9 @@ fn reported(finished: &Finished) -> Outcome {
             ))
         }
         Ended::Sentinel(line) if broken(line) => Err(Failure::Check(finished.summary())),
+        Ended::TimeLimit if finished.serial.is_empty() => {
+            Err(Failure::Guest(format!("{}\n{SILENT}", finished.summary())))
+        }
         _ => Err(Failure::Guest(finished.summary())),
     }
 }
@@ -379,10 +389,27 @@ fn conclude(arguments: &Arguments, kernel: &sdk::Kernel, finished: &Finished) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{reported, sentinels};
+    use super::{costs, reported, sentinels};
     use crate::machine::{Ended, Finished};
     use crate::process::Failure;
+    use std::path::Path;
     use std::time::Duration;
+
+    /// Tests run in this package's folder, which has a `src`, as the workspace's has not.
+    #[test]
+    fn costs_are_named_as_the_user_named_them() {
+        let refused = costs(Path::new("src")).expect_err("it is a folder").to_string();
+        assert!(refused.starts_with("the costs src cannot be read (Is a directory"), "{refused}");
+        assert!(costs(Path::new(super::COSTS)).is_ok_and(|file| file.is_some_and(|file| file.is_absolute())));
+    }
+
+    #[test]
+    fn a_machine_that_prints_nothing_has_a_remedy() {
+        let finished = Finished { ended: Ended::TimeLimit, serial: String::new(), ..stopped_at("") };
+        assert!(
+            matches!(reported(&finished), Err(Failure::Guest(text)) if text.contains("leave out --model"))
+        );
+    }
 
     fn stopped_at(line: &str) -> Finished {
         Finished {

@@ -21,7 +21,7 @@ pub struct Arguments {
     #[arg(long)]
     full: bool,
     /// List the steps and stop
-    #[arg(long)]
+    #[arg(long, conflicts_with = "step")]
     list: bool,
 }
 

@@ -114,6 +114,17 @@ mod tests {
     use super::json;
     use serde_json::json as value;
 
+    /// docs/report.md has a row for each.
+    #[test]
+    fn each_field_is_documented() {
+        let text = include_str!("../../../../docs/report.md");
+        let (_, text) = text.split_once("## Of the benchmark").expect("is there");
+        let json = json(&figures([20.0, 2.0, 2.5, 40.0, 4.0, 4.2]));
+        for key in json.as_object().expect("an object").keys() {
+            assert!(text.lines().any(|line| line.starts_with(&format!("| `{key}` "))), "{key}");
+        }
+    }
+
     #[test]
     fn the_promised_fields_are_there() {
         let json = json(&figures([20.0, 2.0, 2.5, 40.0, 4.0, 4.2]));

@@ -115,6 +115,7 @@ pub fn bench(file: &Path, work: u32, json: Option<&PathBuf>, chart: Option<&Path
     let costs = costs::read(file)?;
     setup::setup()?;
     let lab = super::Lab::new("bench-linux")?;
+    super::results(json, chart)?;
     let file = costs::write(&costs, &lab.folder, "default")?;
     let mut measured = Vec::new();
     for mode in MODES {

@@ -29,7 +29,7 @@ const TESTS: &[Test] = &[
     Test { name: "devices", config: Config::Debug, virtual_machine: false, prints: &[], crashes: false },
     Test { name: "release", config: Config::Release, virtual_machine: false, prints: &[], crashes: false },
     Test { name: "authority", config: Config::Release, virtual_machine: true, prints: &[], crashes: false },
-    Test { name: "guest", config: Config::Debug, virtual_machine: true, prints: &[], crashes: false },
+    Test { name: "vcpu", config: Config::Debug, virtual_machine: true, prints: &[], crashes: false },
 ];
 
 /// What the monitor and the panic handler say about those that crash.

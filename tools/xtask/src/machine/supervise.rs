@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 const LOG_LIMIT_BYTES: u64 = 64 << 20;
 /// How often the logs are looked at.
 const POLL: Duration = Duration::from_millis(20);
-/// How long an emulator may take to end by itself, and to write its report, after it was asked to: long, because a busy
-/// machine is no failure.
+/// How long an emulator may take to end by itself, and to write its report, after it was asked to; not counting what it
+/// waits for a processor, because a busy machine is no failure.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How a run ended.
@@ -257,10 +257,13 @@ impl Running {
             && kill_process(pid, Signal::INT).is_ok()
         {
             let asked = Instant::now();
-            while asked.elapsed() < GRACE {
+            let before = self.waited().unwrap_or_default();
+            let mut waited = before;
+            while asked.elapsed().saturating_sub(waited.saturating_sub(before)) < GRACE {
                 if matches!(self.0.try_wait(), Ok(Some(_))) {
                     return;
                 }
+                waited = self.waited().unwrap_or(waited);
                 std::thread::sleep(POLL);
             }
         }

@@ -3,7 +3,7 @@
 
 use super::guest::{DEFAULT_MEMORY, Guest};
 use super::unwritable;
-use crate::process::Outcome;
+use crate::process::{Failure, Outcome};
 use std::fs;
 use std::path::PathBuf;
 
@@ -32,6 +32,12 @@ pub struct Arguments {
 /// What the VMM would refuse.
 pub fn guest_image(arguments: &Arguments) -> Outcome {
     let Arguments { guest, append, initrd, memory, out } = arguments;
+    if guest == super::linux::NAME {
+        return Err(Failure::Environment(
+            "the guest linux is put together by `cargo xtask run` alone: name a bzImage, and its files by --initrd"
+                .to_owned(),
+        ));
+    }
     let guest = Guest { name: guest, append, initrd: initrd.as_deref(), memory: *memory };
     let image = guest.image()?;
     fs::write(out, &image).map_err(|e| unwritable(out, &e))?;

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Its name on the command line.
-const NAME: &str = "linux";
+pub const NAME: &str = "linux";
 /// How long a Linux may take.
 pub const TIME_LIMIT: Duration = Duration::from_secs(1800);
 /// Simulated instructions a second for a Linux, as on the bare machine. With fewer there are more ticks of its timer in as

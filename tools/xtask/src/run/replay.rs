@@ -5,7 +5,7 @@ use super::{Arguments, compile_policy, unwritable};
 use crate::image::{self, Request, ran_to_end};
 use crate::policy;
 use crate::process::{Failure, Outcome};
-use crate::workspace::{output, root};
+use crate::workspace::{claim, output, root};
 use kernel::Config;
 use std::fs;
 use std::path::Path;
@@ -28,9 +28,12 @@ const TRACES: [&str; 2] = ["hostile.trace", "count.trace"];
 
 /// Replays the trace with the policy that the arguments name.
 pub fn run(trace: &Path, arguments: &Arguments) -> Outcome {
+    let text = read(trace)?;
+    // What is replayed lies there until the image has it.
+    let _claim = claim(&output("replay")?)?;
     let inputs = output("replay/inputs")?;
     compile_policy(arguments, &inputs)?;
-    let line = replay(&read(trace)?, &inputs, &output("replay/run")?)?;
+    let line = replay(&text, &inputs, &output("replay/run")?)?;
     println!("{line}");
     Ok(())
 }

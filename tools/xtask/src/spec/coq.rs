@@ -32,12 +32,15 @@ const CLAIMS: &[&str] =
 /// Theorems that docs/assurance.md names. They must exist, whatever else does.
 const REQUIRED: &[&str] = &[
     "host_quiet",
+    "switch_quiet",
     "counters_of_the_guest",
     "only_permitted",
     "no_reserved_bit",
+    "no_any_thread",
     "possible_ok",
     "isolation",
     "noninterference",
+    "noninterference_by_kernel",
     "read_back",
     "control_kept",
     "pmi_account",

@@ -4,6 +4,7 @@ use super::{Run, output};
 use crate::process::{Failure, Outcome};
 use crate::run::guest::Guest;
 use crate::run::unwritable;
+use crate::workspace::{claim, root};
 use std::fs;
 
 /// What a file is made into.
@@ -133,6 +134,13 @@ pub fn check(failures: &mut Vec<String>) -> Outcome {
         let guest = if arguments.contains(&"--guest") { [].as_slice() } else { &["--guest", "multiboot"] };
         refused(name, &[guest, arguments].concat(), sentence, failures)?;
     }
+    let other = write("other-channel.toml", b"[[vm]]\nname = \"guest\"\nchannel = 7\n")?;
+    refused("a policy without its VM", &["--policy", &other], "no VM has channel 1", failures)?;
+    let held = claim(&output("replay")?)?;
+    let trace = root().join("tests/system/replay/count.trace").to_string_lossy().into_owned();
+    let replay = ["--machine", "qemu", "--replay", &trace];
+    refused("a replay beside another", &replay, "another run uses", failures)?;
+    drop(held);
     for (name, arguments) in [("command line", ["--append", "a"]), ("initrd", ["--initrd", &large])] {
         let arguments = [["--guest", "idle"], arguments].concat();
         refused(&format!("{name} of a plain file"), &arguments, "leave --", failures)?;
