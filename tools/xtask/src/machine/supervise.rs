@@ -23,7 +23,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// This line of the serial log contains one of the sentinels, and not in what a guest of a VMM printed.
+    /// This line of the serial log contains one of the sentinels, and not in what a guest printed, but for sentinels that
+    /// begin with the VMM's mark of a guest's lines.
     Sentinel(String),
     /// The guest shut the machine down; with QEMU, the value that it wrote to isa-debug-exit.
     Shutdown(Option<u32>),
@@ -177,7 +178,7 @@ pub(super) fn watch(
         let exited = child.0.try_wait().map_err(failed)?;
         for line in lines.new_ones() {
             on_line(&line, cpu);
-            if watch.sentinels.iter().any(|s| host_part(&line).contains(s.as_str())) {
+            if watch.sentinels.iter().any(|s| has(&line, s)) {
                 child.stop();
                 return Ok(Stop::Sentinel(line));
             }
@@ -211,9 +212,11 @@ pub(super) fn watch(
     }
 }
 
-/// What a guest prints is its own matter, and stops nothing: the part of a line before it.
-fn host_part(line: &str) -> &str {
-    line.split_once(GUEST).map_or(line, |(before, _)| before)
+/// Whether the line has the sentinel. What a guest prints is its own matter and stops nothing, unless the sentinel says by
+/// the VMM's mark that it is a guest's.
+fn has(line: &str, sentinel: &str) -> bool {
+    let guest = line.find(GUEST).unwrap_or(line.len());
+    line.find(sentinel).is_some_and(|at| at <= guest)
 }
 
 /// The request to end (ASCII: end of text), as the VMM knows it.

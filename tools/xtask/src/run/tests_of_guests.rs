@@ -1,7 +1,7 @@
 //! The steps of `cargo xtask test` that run guests on the simulated machine.
 
 use super::guest::Guest;
-use super::lines::Line;
+use super::lines::{GUEST, Line};
 use super::report::Report;
 use super::{BROKEN, SENTINEL, unwritable, write_trace};
 use crate::image::{self, Image, Request};
@@ -122,7 +122,8 @@ pub fn every_bit_traced(file: &Path) -> Outcome {
     fs::write(&system, text.replace("\"vmm_pd.elf\"", "\"vmm_pd_trace.elf\""))
         .map_err(|e| unwritable(&system, &e))?;
     let policy = root().join("pmu_pd/policy/examples/single_tenant.toml");
-    write_trace(&boot(&system, &policy, &folder, 0, "@hostile what=every-bit")?, file, None)
+    let last = format!("{GUEST}@hostile what=every-bit");
+    write_trace(&boot(&system, &policy, &folder, 0, &last)?, file, None)
 }
 
 /// `count` beside `hostile`: `count` stays exact, and both come to their ends, `count` last: it prints three times as much.

@@ -52,6 +52,8 @@ fn what_a_guest_prints_stops_nothing() {
     let (stop, lines) = play("guest", script, &["done"], Duration::from_secs(30));
     assert!(matches!(stop, Stop::Sentinel(line) if line == "vmm: done"));
     assert_eq!(lines.len(), 3);
+    let (stop, _) = play("guest", script, &["guest: done"], Duration::from_secs(30));
+    assert!(matches!(stop, Stop::Sentinel(line) if line == "guest: done"), "unless it is asked for");
 }
 
 #[test]
