@@ -6,7 +6,7 @@
 mod attempts;
 #[path = "../release/console.rs"]
 mod console;
-#[path = "../guest/machine.rs"]
+#[path = "../vcpu/machine.rs"]
 mod machine;
 mod program;
 

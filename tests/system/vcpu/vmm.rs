@@ -56,7 +56,7 @@ impl Handler for Vmm {
         if let Err(error) = self.test() {
             panic!("the kernel refused an invocation: {error:?}");
         }
-        debug_println!("guest: passed");
+        debug_println!("vcpu: passed");
         loop {
             core::hint::spin_loop();
         }
@@ -91,7 +91,7 @@ impl Vmm {
         use_vector_registers();
         self.exit(EXIT_VMCALL);
         assert_eq!(self.ram.read(XMM_OUT), pattern);
-        debug_println!("guest: vector registers survive an exit");
+        debug_println!("vcpu: vector registers survive an exit");
     }
 
     fn general_registers(&mut self) -> Result<(), Error> {
@@ -114,7 +114,7 @@ impl Vmm {
             self.state.rip = self.program.registers;
         }
         VCPU.write_vmcs(guest::RFLAGS, FIXED_FLAG)?;
-        debug_println!("guest: {ROUNDS} rounds with all registers intact");
+        debug_println!("vcpu: {ROUNDS} rounds with all registers intact");
         Ok(())
     }
 
@@ -136,7 +136,7 @@ impl Vmm {
         VCPU.disable_io_port(SCRATCH_PORT, SCRATCH_PORT)?;
         self.state.rip = self.program.port;
         self.exit(EXIT_IO);
-        debug_println!("guest: ports exit and do not exit");
+        debug_println!("vcpu: ports exit and do not exit");
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl Vmm {
             last = exit.registers.rax;
             self.state.rip = resume;
         }
-        debug_println!("guest: {NOTIFICATIONS} notifications ended VM entry");
+        debug_println!("vcpu: {NOTIFICATIONS} notifications ended VM entry");
         Ok(())
     }
 
