@@ -115,6 +115,8 @@ pub mod fixed_control {
 pub mod global {
     /// Fixed counter i has bit `FIXED_SHIFT + i`; general-purpose counter i has bit i.
     pub const FIXED_SHIFT: u32 = 32;
+    /// OvfBuf in IA32_PERF_GLOBAL_STATUS: of the DS save area, never set in a vPMU.
+    pub const OVERFLOW_BUFFER: u64 = 1 << 62;
     /// CondChgd in IA32_PERF_GLOBAL_STATUS.
     pub const CONDITION_CHANGED: u64 = 1 << 63;
     /// PMI_InUse in IA32_PERF_GLOBAL_INUSE (20.2.4.3).

@@ -178,7 +178,8 @@ impl Collector {
     /// # Errors
     /// [`SnapshotReason::Length`] if the snapshot is said to have another number of chunks.
     pub fn take(&mut self, chunk: &Chunk) -> Result<Option<Collected>, SnapshotReason> {
-        let expected = if chunk.index() == 0 { 0 } else { core::mem::take(&mut self.next) };
+        let awaited = core::mem::take(&mut self.next);
+        let expected = if chunk.index() == 0 { 0 } else { awaited };
         if chunk.total() != SNAPSHOT_CHUNKS as u64 {
             return Err(SnapshotReason::Length);
         }

@@ -30,10 +30,11 @@ pub const fn counter_bits(general: u32, fixed: u64) -> u64 {
     width_mask(general) | fixed << global::FIXED_SHIFT
 }
 
-/// Bits that IA32_PERF_GLOBAL_OVF_CTRL, _STATUS_RESET and _STATUS_SET may have set: the counters' and CondChgd
-/// (bit 63). OvfBuf (62) and Trace_ToPA_PMI (55) come with DS and processor trace, which no vPMU has (20.2.2).
+/// Bits that IA32_PERF_GLOBAL_OVF_CTRL, _STATUS_RESET and _STATUS_SET may have set: the counters', OvfBuf (bit 62) and
+/// CondChgd (63), which every version has (20.2.2, figure 20-5; volume 4, table 2-2); neither is ever set in the status.
+/// Trace_ToPA_PMI (55), LBR_Frz (58), CTR_Frz (59), ASCI (60) and Ovf_Uncore (61) come with what no vPMU has (20.2.4).
 pub const fn status_allowed(counters: u64) -> u64 {
-    counters | global::CONDITION_CHANGED
+    counters | global::OVERFLOW_BUFFER | global::CONDITION_CHANGED
 }
 
 /// `width` lowest bits, `width` at most 64.

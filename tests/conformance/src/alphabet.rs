@@ -90,6 +90,10 @@ pub fn systems() -> Vec<(&'static str, System)> {
                 ],
             ),
         ),
+        (
+            "no fixed counters: all that the hardware has, in versions without and with global registers",
+            system(hardware(4, 4, 0), &[vm(Mediated, 1, 4, 0, false, 1), vm(Mediated, 2, 4, 0, false, 3)]),
+        ),
         ("narrow counters, no full-width writes", system(narrow, &[vm(Mediated, 4, 4, 3, true, 0)])),
         (
             "64-bit counters",
@@ -205,6 +209,7 @@ pub fn completions() -> Vec<Op> {
         for completed in 0..4_u8 {
             operations.push(Op::Complete(completed & 1 != 0, completed & 2 != 0));
         }
+        operations.extend([Op::Rdpmc(0, 3, true, true), Op::Rdpmc(0, 0, true, false)]);
         operations.extend([Op::Read(0xC1), Op::Read(0x309)]);
     }
     // The completed write makes the counter overflow, and that is one PMI; the next completion raises none.
@@ -213,16 +218,21 @@ pub fn completions() -> Vec<Op> {
     operations.extend([Op::Read(0x38E), Op::Complete(false, false), Op::Write(0x186, 0)]);
     operations.extend([Op::Write(0x390, 1 << 32), Op::Write(0x38D, 0b1001), Op::Write(0x309, u64::MAX)]);
     operations.extend([Op::Read(0x38E), Op::Complete(false, false), Op::Write(0x38D, 0)]);
+    // No PMI of a counter that is not to interrupt.
+    operations.extend([Op::Write(0x390, 1 << 32 | 1), Op::Write(0x186, counting & !INT)]);
+    operations.extend([Op::Write(0xC1, u64::MAX), Op::Read(0x38E), Op::Write(0x186, 0)]);
     operations
 }
 
-/// Each bit of the first three selectors alone: which may be set depends on the counter (SDM figures 20-1, 20-6; IN_TXCP on
-/// counter 2 alone). In passthrough those writes do not exit; there it is one, and IA32_PERF_GLOBAL_INUSE, which does.
-pub fn selector_bits(mode: Mode) -> Vec<Op> {
+/// Each bit alone of a counter of either kind, of IA32_FIXED_CTR_CTRL and the global registers, and of the first three
+/// selectors: which may be set depends on the counter (SDM figures 20-1, 20-6; IN_TXCP on counter 2 alone). In passthrough
+/// writes of control registers do not exit; there it is one, and IA32_PERF_GLOBAL_INUSE, which does.
+pub fn single_bits(mode: Mode) -> Vec<Op> {
     if mode == Mode::Passthrough {
         return vec![Op::DirectWrite(0x186, ENABLED | 0xC0), Op::Read(0x392)];
     }
-    (0x186..=0x188).flat_map(|msr| (0..64).map(move |bit| Op::Write(msr, 1 << bit))).collect()
+    let registers = [0xC1, 0x4C1, 0x309, 0x38D, 0x38F, 0x390, 0x391, 0x186, 0x187, 0x188];
+    registers.into_iter().flat_map(|msr| (0..64).map(move |bit| Op::Write(msr, 1 << bit))).collect()
 }
 
 /// MSR numbers whose reads together show every register of a vPMU, and their neighbours that do not exist.

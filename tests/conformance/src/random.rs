@@ -1,6 +1,6 @@
 //! Random operations, biased towards values that matter; the same for the same seed.
 
-use crate::alphabet::selector_bits;
+use crate::alphabet::single_bits;
 use crate::registers::{Answer, Geometry, Op, Registers};
 use crate::system::System;
 use crate::trace::{Player, Trace};
@@ -174,13 +174,13 @@ impl Random {
     }
 }
 
-/// A trace of [`selector_bits`] and `steps` random operations of all VMs.
+/// A trace of [`single_bits`] and `steps` random operations of all VMs.
 pub fn trace<'a>(system: &'a System, player: &mut impl Player, steps: usize, seed: u64) -> Trace<'a> {
     let mut random = Random::new(seed);
     let mut trace = Trace::new(system, player);
     let mut saved: Vec<Option<Registers>> = vec![None; system.vms.len()];
     for (vm, config) in system.vms.iter().enumerate() {
-        for op in selector_bits(config.mode) {
+        for op in single_bits(config.mode) {
             trace.step(player, vm, &op);
         }
     }

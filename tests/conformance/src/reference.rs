@@ -227,7 +227,7 @@ impl Reference {
             self.registers.fixed[i] = value & low(fixed_width);
             return Ok(());
         }
-        let status_bits = self.counter_bits() | 1 << 63;
+        let status_bits = self.counter_bits() | 3 << 62;
         match msr {
             _ if self.is_p6(msr) => {}
             0x38D if version >= 2 => self.registers.fixed_control = only(self.fixed_control_bits())?,

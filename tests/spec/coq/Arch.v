@@ -76,9 +76,10 @@ Definition field (x : N) (i : nat) : N := N.land (N.shiftr x (4 * N.of_nat i)) 0
 Definition gp_bits (g : geometry) : N := ones (N.of_nat (gp_count g)).
 Definition counter_bits (g : geometry) : N :=
   N.lor (gp_bits g) (N.shiftl (fx_map g) 32).
-(** What STATUS_RESET and STATUS_SET accept (20.2.4.2): counters and CondChgd, bit 63, which nothing in a vPMU
-    sets. OvfBuf (62) and Trace_ToPA (55) belong to DS and PT, which no guest has. *)
-Definition status_mask (g : geometry) : N := N.lor (counter_bits g) (N.shiftl 1 63).
+(** What STATUS_RESET and STATUS_SET accept (20.2.4.2; volume 4, table 2-2): counters, and OvfBuf (62) and CondChgd (63),
+    which nothing in a vPMU sets. Trace_ToPA (55), LBR_Frz (58), CTR_Frz (59), ASCI (60) and Ovf_Uncore (61) belong to what no
+    guest has. *)
+Definition status_mask (g : geometry) : N := N.lor (counter_bits g) (N.shiftl 3 62).
 
 (** ** Registers by MSR number (20.2.1.1, 20.2.2, 20.2.4, 20.2.6) *)
 Inductive reg :=

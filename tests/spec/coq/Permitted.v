@@ -45,6 +45,13 @@ Proof.
   { destruct (owner s); [destruct E as (_ & ->); rewrite C | destruct E as (-> & _)]; reflexivity. }
   split; auto. unfold gp_enabled, fx_enabled. rewrite Z. split; intros; rewrite N.bits_0; reflexivity.
 Qed.
+(** VM entry is one operation, but [switched] is a state inside it: another VM's registers have been put away, its own are not
+    loaded yet. Then the hardware holds nothing at all, counters and status included. *)
+Theorem switch_quiet cs s v : reached cs s -> cur s = None -> is (owner s) v = false -> hw (switched H s v) = off H.
+Proof.
+  intros R C O. apply inv_reached in R. pose proof (inv_hw _ _ R) as E. unfold switched, evict. rewrite O.
+  destruct (owner s); [reflexivity | apply E].
+Qed.
 (** While a guest runs, the counters that count are its own: it has them, it enabled them. *)
 Theorem counters_of_the_guest cs s v : reached cs s -> cur s = Some v ->
   owner s = Some v
@@ -105,17 +112,29 @@ Proof.
   - destruct E as (-> & _). simpl. split; auto. intros i. rewrite rd_pad.
     unfold rd. destruct i; reflexivity.
 Qed.
-(** In particular: no AnyThread, no PEBS, nothing in a reserved bit. *)
+(** In particular: no AnyThread, no PEBS, nothing in a reserved bit, whatever a guest's TSX; and no AnyThread in
+    FIXED_CTR_CTRL. *)
 Corollary no_reserved_bit cs s i j : reached cs s ->
-  In j [21; 34; 35; 40; 63] -> N.testbit (rd (sel (hw s)) i) j = false.
+  j = 21 \/ 34 <= j -> N.testbit (rd (sel (hw s)) i) j = false.
 Proof.
   intros R J. pose proof (only_permitted cs s R) as P.
-  destruct (owner s) as [v |].
-  - destruct P as (P & _). destruct (P i) as (F & _). rewrite fits_spec in F. specialize (F j).
-    destruct (N.testbit (rd (sel (hw s)) i) j); auto. specialize (F eq_refl).
-    unfold sel_mask in F. rewrite !N.lor_spec, !bit_spec in F.
-    simpl in J. intuition; subst j; cbn in F; rewrite ?andb_false_r in F; discriminate F.
-  - destruct P as (P & _). rewrite P. apply N.bits_0.
+  destruct (owner s) as [v |]; [| destruct P as (P & _); rewrite P; apply N.bits_0].
+  destruct P as (P & _). destruct (P i) as (F & _). rewrite fits_spec in F. specialize (F j).
+  destruct (N.testbit (rd (sel (hw s)) i) j); [| reflexivity]. specialize (F eq_refl).
+  unfold sel_mask in F. rewrite !N.lor_spec, !bit_spec in F.
+  replace (IN_TX =? j) with false in F by (symmetry; apply N.eqb_neq; unfold IN_TX; lia).
+  replace (IN_TXCP =? j) with false in F by (symmetry; apply N.eqb_neq; unfold IN_TXCP; lia).
+  rewrite !andb_false_r, !orb_false_r in F. destruct J as [-> | J]; [discriminate F |].
+  rewrite N.bits_above_log2 in F; [discriminate F |]. exact (N.lt_le_trans _ _ _ (eq_refl : N.log2 0xFFDFFFFF < 34) J).
+Qed.
+Corollary no_any_thread cs s i : reached cs s -> N.testbit (field (fctrl (hw s)) i) 2 = false.
+Proof.
+  intros R. pose proof (only_permitted cs s R) as P. rewrite field_spec.
+  destruct (owner s) as [v |]; [| destruct P as (_ & -> & _); rewrite N.bits_0; reflexivity].
+  destruct P as (_ & F & _). rewrite fits_spec in F. specialize (F (2 + 4 * N.of_nat i)).
+  change (2 <? 4) with true. rewrite andb_true_r.
+  destruct (N.testbit (fctrl (hw s)) (2 + 4 * N.of_nat i)); [| reflexivity].
+  specialize (F eq_refl). unfold fctrl_mask in F. rewrite fctrl_mask_any_thread in F. discriminate F.
 Qed.
 
 (** ** Approved pairs: each is what the present policy and geometry decide; that of an old policy never survives *)
@@ -125,12 +144,14 @@ Proof.
   intros R V I. apply inv_reached in R. destruct (inv_vm _ _ R v V) as (_ & _ & _ & _ & _ & P & _).
   unfold pairs_ok in P. rewrite Forall_forall in P. exact (P _ I).
 Qed.
-(** After a change of policy no write is the kernel's to do, until the policy domain has decided about it anew. *)
-Theorem withdrawn_pair_traps s v f n a user t : step H s (SetPolicy v f) = Some (t, Silent) ->
-  step H t (Approved v (Wr n a) user) = None.
+(** After a change of policy no access is the kernel's to do, until the policy domain has decided about it anew. *)
+Theorem withdrawn_pair_traps s v f a user t : step H s (SetPolicy v f) = Some (t, Silent) ->
+  step H t (Approved v a user) = None.
 Proof.
   cbn [step]. intros E. destruct (cur s); [discriminate E |]. destruct (Nat.ltb v (length (vms s))) eqn:V; [| discriminate E].
-  destruct (mediated _ _ && _) in E; [| discriminate E]. injection E as <-. apply Nat.ltb_lt in V. cbn [in_kernel]. rewrite get_store_same by exact V. reflexivity.
+  destruct (mediated _ _ && _) in E; [| discriminate E]. injection E as <-. apply Nat.ltb_lt in V. unfold in_kernel.
+  rewrite get_store_same by exact V. cbn [approved with_saved withdrawn with_approved].
+  destruct a; [destruct (control_value _ _ _) | |]; reflexivity.
 Qed.
 
 End Permitted.

@@ -151,6 +151,15 @@ Proof.
   rewrite N.shiftl_spec_high' in A by auto. apply N.nle_gt. intros G.
   rewrite (N.bits_above_log2 0xB) in A; [discriminate A |]. apply N.lt_le_trans with 4; [reflexivity | lia].
 Qed.
+Lemma fctrl_mask_any_thread b n k : N.testbit (fctrl_mask_n b n) (2 + 4 * k) = false.
+Proof.
+  induction n as [| n IH]; cbn [fctrl_mask_n]; [apply N.bits_0 |]. rewrite N.lor_spec, IH.
+  destruct (N.testbit b (N.of_nat n)); [| apply N.bits_0].
+  destruct (N.lt_ge_cases (2 + 4 * k) (4 * N.of_nat n)) as [L | L]; [rewrite N.shiftl_spec_low by auto; reflexivity |].
+  rewrite N.shiftl_spec_high' by auto. destruct (N.eq_dec k (N.of_nat n)) as [-> | D].
+  - replace (2 + 4 * N.of_nat n - 4 * N.of_nat n) with 2 by lia. reflexivity.
+  - apply N.bits_above_log2. apply N.lt_le_trans with 4; [reflexivity | lia].
+Qed.
 Lemma fx_enabled_has g r i : fits (fctrl r) (fctrl_mask g) = true -> fx_enabled r i = true -> has_fixed g i = true.
 Proof.
   intros F E. apply andb_true_iff in E as (_ & E). apply negb_true_iff, N.eqb_neq in E.

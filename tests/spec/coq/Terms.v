@@ -151,7 +151,7 @@ Proof.
     rewrite N.ones_spec_high, andb_false_r by auto. destruct (N.testbit (fx_map g) (j - 32)); [| rewrite andb_false_r; auto].
     specialize (LF eq_refl). unfold ones in LF. rewrite N.ones_spec_high in LF by lia. discriminate LF.
 Qed.
-Definition status_mask_term : bv := Or (Var 0) (Lit (N.shiftl 1 63)).
+Definition status_mask_term : bv := Or (Var 0) (Lit (N.shiftl 3 62)).
 Theorem status_mask_term_ok r g : r 0%nat = counter_bits g -> ev r status_mask_term = status_mask g.
 Proof. intros E. cbn [ev status_mask_term]. rewrite E. reflexivity. Qed.
 

@@ -156,4 +156,41 @@ Proof.
   { destruct o; try (cbn [trapped run]; rewrite S; reflexivity). apply (approved_is_trapped H s v a user s' x I S). }
   rewrite (run_app _ _ _ _ _ T), (IH _ _ _ I' R). reflexivity.
 Qed.
+
+(** So noninterference covers the kernel's own decision as well. Whether the kernel can complete an access depends on whose
+    registers are loaded and on what its table holds, and so on what other VMs do. To the guest it is the same: [asked] are
+    its operations, the trapped access and the completion in the place of each approved one, and no records of pairs. *)
+Definition is_record (o : op) : bool := match o with Record _ _ _ => true | _ => false end.
+Definition asked (v : nat) (os : list op) : list op :=
+  List.filter (fun o => negb (is_record o)) (own v (flat_map trapped os)).
+Fixpoint without_records (os : list op) (xs : list out) : list out :=
+  match os, xs with
+  | o :: os, x :: xs => if is_record o then without_records os xs else x :: without_records os xs
+  | _, _ => []
+  end.
+Definition got (v : nat) (os : list op) (xs : list out) : list out :=
+  without_records (own v (flat_map trapped os)) (answers v (flat_map trapped os) (trapped_answers os xs)).
+Lemma local_run_asked os : forall l k xs, local_run l os = Some (k, xs) ->
+  local_run l (List.filter (fun o => negb (is_record o)) os) = Some (k, without_records os xs).
+Proof.
+  induction os as [| o os IH]; simpl; intros l k xs E; [injection E as <- <-; reflexivity |].
+  destruct (local_step l o) as [(l', x) |] eqn:S; [| discriminate E].
+  destruct (local_run l' os) as [(u, ys) |] eqn:R; [| discriminate E]. injection E as <- <-. specialize (IH _ _ _ R).
+  destruct (is_record o) eqn:K; cbn [negb]; [| cbn [local_run]; rewrite S, IH; reflexivity].
+  destruct o; try discriminate K. cbn in S. destruct (negb (l_runs l)); [| discriminate S]. injection S as <- _. exact IH.
+Qed.
+Corollary noninterference_by_kernel cs1 cs2 s1 s2 os1 os2 t1 t2 xs1 xs2 v :
+  reached H cs1 s1 -> reached H cs2 s2 -> valid s1 v -> valid s2 v -> localize s1 v = localize s2 v ->
+  asked v os1 = asked v os2 -> run H s1 os1 = Some (t1, xs1) -> run H s2 os2 = Some (t2, xs2) ->
+  got v os1 xs1 = got v os2 xs2 /\ localize t1 v = localize t2 v.
+Proof.
+  intros R1 R2 V1 V2 L A E1 E2.
+  pose proof (approved_adds_nothing cs1 os1 s1 t1 xs1 R1 E1) as F1.
+  pose proof (approved_adds_nothing cs2 os2 s2 t2 xs2 R2 E2) as F2.
+  apply inv_reached in R1, R2.
+  apply (isolation H _ _ _ _ v R1 V1) in F1. apply (isolation H _ _ _ _ v R2 V2) in F2.
+  apply local_run_asked in F1, F2. fold (asked v os1) in F1. fold (asked v os2) in F2. rewrite L, A, F2 in F1.
+  assert (E : (localize t2 v, got v os2 xs2) = (localize t1 v, got v os1 xs1)) by (unfold got; congruence).
+  split; [exact (eq_sym (f_equal snd E)) | exact (eq_sym (f_equal fst E))].
+Qed.
 End Transparent.

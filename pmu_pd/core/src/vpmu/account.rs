@@ -200,7 +200,7 @@ impl Vpmu<'_> {
 
 /// Adds 1 to a counter; whether it wraps, which sets its overflow bit (20.2.2).
 fn increment(port: &mut impl PmuPort, msr: u32, mask: u64) -> Result<bool, PortError> {
-    let value = (port.read(msr)? + 1) & mask;
+    let value = port.read(msr)?.wrapping_add(1) & mask;
     port.write(msr, value)?;
     Ok(value == 0)
 }

@@ -122,6 +122,22 @@ fn an_overflow_sets_its_status_bit() {
     assert_eq!((bench.port.get(IA32_A_PMC0 + 3), bench.port.get(IA32_FIXED_CTR0)), (0, 0));
 }
 
+/// The SDM bounds a counter's width by that of its register alone (CPUID leaf 0xA): one of 64 bits wraps as well.
+#[test]
+fn a_counter_of_64_bits_wraps() {
+    let leaf_a = stock().leaf_a;
+    let raw = RawGeometry {
+        leaf_a: [leaf_a[0] & !0xFF_0000 | 64 << 16, leaf_a[1], leaf_a[2], leaf_a[3]],
+        ..stock()
+    };
+    let mut bench = Bench::with(raw, &policy(Mode::Mediated, version(5), allow_all()));
+    bench.accepts(IA32_PERF_GLOBAL_CTRL, 1);
+    bench.accepts(EVENTSEL, ON | INSTRUCTIONS);
+    bench.accepts(IA32_A_PMC0, u64::MAX);
+    bench.complete(OS);
+    assert_eq!((bench.port.get(IA32_A_PMC0), bench.port.get(IA32_PERF_GLOBAL_STATUS)), (0, 1));
+}
+
 /// The bundled kernel accounts itself: to account twice is refused, and nothing changes.
 #[test]
 fn a_kernel_with_the_extension_refuses() {

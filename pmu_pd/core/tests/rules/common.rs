@@ -89,7 +89,7 @@ impl FakePort {
     /// The bits that hardware accepts in a register of the context; `None` if it has no such register.
     fn accepted(&self, msr: u32) -> Option<u64> {
         let (general, fixed) = (self.general(), self.fixed());
-        let width = |bits: u32| (1_u64 << bits) - 1;
+        let width = |bits: u32| 1_u64.checked_shl(bits).map_or(u64::MAX, |bit| bit - 1);
         let counters = width(general) | fixed << 32;
         let global = self.raw.leaf_a[0] & 0xFF >= 2;
         match msr {

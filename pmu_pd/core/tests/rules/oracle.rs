@@ -126,11 +126,11 @@ impl Oracle {
                 if ok { self.put(msr, value) } else { None }
             }
             0x38F if flags_only(self.counters()) => self.put(msr, value),
-            0x390 if flags_only(self.counters() | 1 << 63) => {
+            0x390 if flags_only(self.counters() | 3 << 62) => {
                 self.put(0x38E, self.get(0x38E) - (self.get(0x38E) & value))
             }
-            0x391 if version >= 4 && flags_only(self.counters() | 1 << 63) => {
-                self.put(0x38E, (self.get(0x38E) | value) % (1 << 63))
+            0x391 if version >= 4 && flags_only(self.counters() | 3 << 62) => {
+                self.put(0x38E, (self.get(0x38E) | value) % (1 << 62))
             }
             _ => None,
         }

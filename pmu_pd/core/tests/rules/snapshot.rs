@@ -307,4 +307,6 @@ fn chunks_travel_in_order() {
         let other = Chunk::new(0, total, [0; CHUNK_WORDS]).unwrap();
         assert_eq!(collector.take(&other), Err(SnapshotReason::Length));
     }
+    // Such a chunk 0 began another snapshot: the one before it does not go on.
+    assert_eq!(collector.take(&chunk(2)), Ok(None));
 }
