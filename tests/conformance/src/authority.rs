@@ -36,7 +36,7 @@ pub struct Subject {
     pub cnodes: BTreeSet<u64>,
     /// Capabilities that it can name.
     pub held: Vec<Held>,
-    /// Frames in its address space, and whether it may write them.
+    /// Frames in its address space, or that it holds a capability to and so could map, and whether it may write them.
     pub frames: BTreeMap<u64, bool>,
     /// Frames in its guest's memory, and whether the guest may write them.
     pub guest_frames: BTreeMap<u64, bool>,
@@ -94,6 +94,9 @@ impl<'a> Reader<'a> {
             if kind == "CNode" && guard > 0 {
                 self.cspace(object, subject);
                 continue;
+            }
+            if kind == "Frame" {
+                *subject.frames.entry(object).or_default() |= right("write");
             }
             subject.held.push(Held {
                 object,
@@ -242,7 +245,7 @@ fn no_device(d: &Distribution, e: &Expected<'_>) -> Result<(), String> {
     }
 }
 
-/// No frame is in both address spaces but those of the declared regions, and those only the policy domain writes.
+/// No frame is in both address spaces, or could be mapped there, but those of the declared regions, and those only the policy domain writes.
 fn memory(d: &Distribution, e: &Expected<'_>) -> Result<(), String> {
     let (policy, vmm) = (d.subject(e.policy)?, d.subject(e.vmm)?);
     for (frame, written) in &vmm.frames {

@@ -105,9 +105,9 @@ fn each_fact_has_a_system_that_breaks_it() {
 }
 
 /// What the Microkit tool 2.3 writes has the same shape; its VCPU capabilities carry no rights, and untyped memory is
-/// given to nobody.
+/// given to nobody. A frame can be mapped by who holds a capability to it.
 #[test]
-fn an_untyped_or_a_cnode_capability_is_noticed() {
+fn an_untyped_a_cnode_or_a_frame_capability_is_noticed() {
     let folder = folder("json");
     let path = folder.join("system.xml");
     fs::write(&path, system()).unwrap();
@@ -116,7 +116,14 @@ fn an_untyped_or_a_cnode_capability_is_noticed() {
     let objects = json["objects"].as_array().unwrap();
     let find = |name: &str| objects.iter().position(|o| o["name"] == name).unwrap();
     let (policy, vmm) = (find("cnode_pmu"), find("cnode_vmm"));
+    let (stack, guest) = (find("frame_pmu_stack_000000000"), find("frame_mr_guest_ram_000000000"));
     for (fact, holder, cap) in [
+        (
+            "memory",
+            vmm,
+            serde_json::json!({"Frame": {"object": stack, "rights": {"read": true, "write": false}}}),
+        ),
+        ("guest-memory", policy, serde_json::json!({"Frame": {"object": guest}})),
         ("no-device", policy, serde_json::json!({"Untyped": {"object": 0}})),
         ("islands", vmm, serde_json::json!({"CNode": {"object": policy, "guard": 0, "guard_size": 0}})),
         ("islands", policy, serde_json::json!({"CNode": {"object": policy, "guard": 0, "guard_size": 0}})),
