@@ -1,4 +1,4 @@
-//! Does to the PMU whatever a guest can do: every PMU register, every bit, every event code, writes while
+//! Does to the PMU what a guest should not: every PMU register, every bit, every event select, writes while
 //! counting, tiny periods, games with LVTPC, random storms. It expects nothing of the values; what must hold is
 //! that it comes to its end, that what faults faults cleanly, and that its neighbour notices nothing.
 #![no_std]

@@ -26,7 +26,10 @@ fn images_that_are_not_there_or_no_programs() {
     let xml = with("").replace("pd.elf", "none.elf");
     let missing = System::new(&xml, &[]);
     missing.file("fill.bin", &[7]);
-    assert_eq!(missing.refusal(), "system.xml:3: program image 'none.elf' is in no search path");
+    assert_eq!(
+        missing.refusal(),
+        "system.xml:3: program image 'none.elf' is in no search path; name its folder by --search"
+    );
 
     let text = system("", &[]);
     text.file("pd.elf", b"no ELF file at all");

@@ -108,8 +108,12 @@ impl Builder<'_> {
         let receives = self.receives(self.domains.len());
         let error = |reason: String| Error::line(self.file, domain.program.line, reason);
         let find = |path: &Path| {
-            files::find(path, search)
-                .ok_or_else(|| error(format!("program image '{}' is in no search path", path.display())))
+            files::find(path, search).ok_or_else(|| {
+                error(format!(
+                    "program image '{}' is in no search path; name its folder by --search",
+                    path.display()
+                ))
+            })
         };
         let path = find(&domain.program.path)?;
         let symbols = domain.program.symbols.as_deref().map(find).transpose()?;

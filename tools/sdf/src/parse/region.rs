@@ -42,8 +42,9 @@ pub(super) fn parse(element: &Element<'_>, search: &[PathBuf]) -> Result<Region,
 
 fn prefill(element: &Element<'_>, search: &[PathBuf]) -> Result<Option<Vec<u8>>, Error> {
     let Some(path) = element.get("prefill_path") else { return Ok(None) };
-    let found = files::find(Path::new(path), search)
-        .ok_or_else(|| element.error(format_args!("prefill file '{path}' is in no search path")))?;
+    let found = files::find(Path::new(path), search).ok_or_else(|| {
+        element.error(format_args!("prefill file '{path}' is in no search path; name its folder by --search"))
+    })?;
     let bytes = std::fs::read(&found)
         .map_err(|e| element.error(format_args!("prefill file '{}': {e}", found.display())))?;
     if bytes.is_empty() {
