@@ -184,6 +184,7 @@ pub fn approvals() -> Vec<Op> {
         Op::GuestWrite(0x186, ENABLED | 1 << 21 | 0xC0),
         Op::Filter(1),
         Op::Filter(4),
+        Op::Read(0x38D),
         Op::Read(0x392),
         Op::Save,
         Op::Restore(registers),
@@ -221,6 +222,14 @@ pub fn completions() -> Vec<Op> {
     // No PMI of a counter that is not to interrupt.
     operations.extend([Op::Write(0x390, 1 << 32 | 1), Op::Write(0x186, counting & !INT)]);
     operations.extend([Op::Write(0xC1, u64::MAX), Op::Read(0x38E), Op::Write(0x186, 0)]);
+    // After a reset nothing of what counted before goes on.
+    operations.extend([
+        Op::Write(0x186, counting),
+        Op::Write(0x38D, 3),
+        Op::Open,
+        Op::Write(0x38F, 1 << 32 | 1),
+    ]);
+    operations.extend([Op::Count([5; GENERAL], [5; FIXED]), Op::Read(0xC1), Op::Read(0x309)]);
     operations
 }
 
