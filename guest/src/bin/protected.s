@@ -5,6 +5,9 @@
 
 .section .text.multiboot, "ax"
 .code32
+# Free memory below 64 KiB.
+.set REAL, 0x2000
+
 # Ends the guest with this number unless the flags say equal.
 .macro must number
     movl $\number, %ebp
@@ -27,7 +30,7 @@ _start:
     cmpl $1, %eax
     must 5
 
-    # Our own segments: code, data, and data of 4 KiB from 16 on.
+    # Our own segments: code, data, data from 16 on, data of 4 KiB, code of 16 bits.
     lgdt gdt_pointer
     ljmp $0x08, $1f
 1:  movl $0x10, %eax
@@ -138,6 +141,27 @@ _start:
     cmpl $0x10, %eax
     must 15
 
+    # Real mode: an exception pushes flags, CS and IP, six bytes, and no error code (SDM vol. 3A, 6.13 and 21.1.4). The MSR does
+    # not exist.
+    movl %cr0, %eax
+    andl $0x7fffffff, %eax
+    movl %eax, %cr0
+    movl $real, %esi
+    movl $REAL, %edi
+    movl $real_end - real, %ecx
+    rep movsb
+    movl $REAL + real_gp - real, 13 * 4
+    lidt real_idt_pointer
+    movl %esp, %ebp
+    movl $0x123, %ecx
+    ljmp $0x28, $REAL
+back:
+    lidt idt_pointer
+    subl %esp, %ebp
+    movl $stack_top, %esp
+    cmpl $6, %ebp
+    must 16
+
     movl $right, %esi
     call print
     xorl %eax, %eax
@@ -172,6 +196,23 @@ set_gate:
     movw %ax, idt + 6(, %ecx, 8)
     ret
 
+# To be run at REAL: into real mode, the access, and its handler, which goes back to protected mode.
+.code16
+real:
+    movl %cr0, %eax
+    decl %eax
+    movl %eax, %cr0
+    ljmpw $0, $REAL + 6f - real
+6:  rdmsr
+7:  jmp 7b
+real_gp:
+    movl %cr0, %eax
+    incl %eax
+    movl %eax, %cr0
+    ljmpl $0x08, $back
+real_end:
+.code32
+
 on_ud:
     incl seen_ud
     addl $2, (%esp)
@@ -194,19 +235,23 @@ on_pf:
 .code64
 
 .section .rodata.protected, "a"
-right: .asciz "@protected right\n@result right=13 wrong=0\n"
+right: .asciz "@protected right\n@result right=14 wrong=0\n"
 wrong: .asciz "@protected wrong\n@result right=0 wrong=1\n"
 
 .section .data.protected, "aw"
 .balign 8
 gdt:
-    .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00cf93000010ffff, 0x0040930000000fff
+    .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00cf93000010ffff, 0x0040930000000fff, 0x00009b000000ffff
 gdt_pointer:
-    .word 39
+    .word 47
     .long gdt
 idt_pointer:
     .word 0x31 * 8 - 1
     .long idt
+# The interrupt vectors of real mode.
+real_idt_pointer:
+    .word 0x3ff
+    .long 0
 
 .section .bss.protected, "aw", @nobits
 .balign 4096

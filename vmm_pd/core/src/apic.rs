@@ -187,8 +187,15 @@ impl LocalApic {
         }
     }
 
-    /// When the timer runs out next, in TSC cycles; none if it does not run or cannot interrupt.
+    /// When the timer interrupts next, in TSC cycles; none if it does not run, or while its interrupt pends, of which a
+    /// further one would be no other: a guest that takes none is not stopped for each.
     pub fn deadline(&self) -> Option<u64> {
+        let [vector, ..] = self.lvt[LVT_TIMER].to_le_bytes();
+        self.timer_deadline().filter(|_| !self.requested.contains(vector))
+    }
+
+    /// When the timer runs out next, in TSC cycles; none if it does not run or cannot interrupt.
+    pub fn timer_deadline(&self) -> Option<u64> {
         if self.lvt[LVT_TIMER] & LVT_MASKED != 0 { None } else { self.timer.deadline() }
     }
 

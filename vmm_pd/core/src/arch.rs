@@ -189,6 +189,8 @@ pub mod vector {
     pub const NMI: u8 = 2;
     /// Invalid opcode.
     pub const UD: u8 = 6;
+    /// Stack-segment fault.
+    pub const SS: u8 = 12;
     /// General protection.
     pub const GP: u8 = 13;
     /// Page fault.

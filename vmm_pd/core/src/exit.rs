@@ -174,6 +174,8 @@ pub mod reason {
     pub const TRIPLE_FAULT: u32 = 2;
     /// WRMSR.
     pub const WRMSR: u32 = 32;
+    /// VMX-preemption timer.
+    pub const PREEMPTION_TIMER: u32 = 52;
 
     /// A reason's name, in words that can be a key.
     pub const fn name(reason: u32) -> &'static str {
@@ -228,7 +230,7 @@ pub mod reason {
             49 => "ept-misconfiguration",
             50 => "invept",
             51 => "rdtscp",
-            52 => "preemption-timer",
+            PREEMPTION_TIMER => "preemption-timer",
             53 => "invvpid",
             54 => "wbinvd",
             55 => "xsetbv",
@@ -285,7 +287,7 @@ impl RawExit {
                 fetch: byte & 4 != 0,
                 linear: self.qualification & 0x180 == 0x180,
             }),
-            52 => VmExit::PreemptionTimer,
+            reason::PREEMPTION_TIMER => VmExit::PreemptionTimer,
             54 => VmExit::Wbinvd,
             55 => VmExit::Xsetbv,
             // GETSEC, VMX instructions, MWAIT, MONITOR, INVEPT, RDTSCP, INVVPID, RDRAND, INVPCID, VMFUNC,

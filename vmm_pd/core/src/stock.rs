@@ -19,6 +19,7 @@ pub use link::{State, StockLink};
 
 use crate::arch::{Field, entry_control, primary};
 use crate::exit::RawExit;
+use crate::exit::reason::PREEMPTION_TIMER;
 use crate::pmu::{Pmu, PmuLink};
 use crate::registers::{Registers, low};
 use crate::switched::Switched;
@@ -30,9 +31,8 @@ use pmu_api::Completion;
 pub const PERIOD: u64 = 1 << 11;
 /// The vector that the exit of a PMI names; any external interrupt (32 and above) is one.
 const PMI_VECTOR: u64 = 0xfe;
-/// Basic exit reasons (SDM vol. 3D, appendix C).
+/// Basic exit reason (SDM vol. 3D, appendix C).
 const EXTERNAL_INTERRUPT: u32 = 1;
-const PREEMPTION_TIMER: u32 = 52;
 
 /// The virtual CPU on a kernel without the extension.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ impl fmt::Display for Line<'_> {
         match self.outcome {
             Outcome::Completed(_) => f.write_str("completed"),
             Outcome::Halted(_) => f.write_str("halted"),
-            Outcome::Again => f.write_str("again"),
+            Outcome::Again | Outcome::Iterated => f.write_str("again"),
             Outcome::Fault(exception) | Outcome::Trap(_, exception) => {
                 write!(f, "vector-{}", exception.vector())
             }

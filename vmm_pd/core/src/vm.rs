@@ -4,17 +4,19 @@ mod dispatch;
 mod events;
 mod memory;
 mod operands;
+mod segment;
 mod string;
 mod time;
 
 use crate::apic::LocalApic;
 use crate::arch::{
-    DEBUGCTL_BTF, Field, Interruption, activity, interruptibility, primary, rflags, secondary, vector,
+    DEBUGCTL_BTF, Field, Interruption, PENDING_DEBUG_BS, activity, cr0, interruptibility, primary, rflags,
+    secondary, vector,
 };
 use crate::boot::{self, Start};
 use crate::control::{DebugRegisters, is_long};
 use crate::devices::{Devices, IoOutcome};
-use crate::exit::RawExit;
+use crate::exit::{RawExit, reason};
 use crate::mtrr::Mtrrs;
 use crate::pmu::{Pmu, PmuError, PmuLink};
 use crate::registers::Registers;
@@ -34,6 +36,8 @@ pub enum Outcome {
     Halted(u64),
     /// The guest goes on where it is.
     Again,
+    /// Part of a repeated string instruction is done; the guest goes on with the rest of it.
+    Iterated,
     /// The instruction raises this exception.
     Fault(Interruption),
     /// What has happened so far, with an instruction of this length in bytes, leads to this exception.
@@ -78,6 +82,8 @@ pub struct Vm<L> {
     error_code: bool,
     /// A PMI that the policy delays until this time.
     delayed_pmi: Option<u64>,
+    /// The guest halts with interrupts disabled since this time, and is let in once more: a PMI may be there as NMI.
+    last_look: Option<u64>,
 }
 
 /// What the VMM knows of the guest between an exit and the next entry.
@@ -115,6 +121,7 @@ impl<L: PmuLink> Vm<L> {
             timer: PreemptionTimer::new(),
             error_code: false,
             delayed_pmi: None,
+            last_look: None,
         })
     }
 
@@ -215,12 +222,21 @@ impl<L: PmuLink> Vm<L> {
         self.statistics.exit(exit.reason);
         self.history.push(exit);
         self.injection = exit.injection;
+        let looked = self.last_look.take().is_some();
+        if looked && exit.reason == reason::PREEMPTION_TIMER {
+            return Err(StopReason::Halted);
+        }
         entry.registers = None;
         let mut processor = Processor { vcpu, exited: &exit.registers, changed: &mut entry.registers };
         let outcome = self.dispatch(&mut processor, observer, exit);
         observer.exit(exit, &outcome);
-        let mut state = State { rip: exit.rip, rflags: exit.rflags, interruptibility: exit.interruptibility };
-        let mut halt = false;
+        let mut state = State {
+            rip: exit.rip,
+            rflags: exit.rflags,
+            interruptibility: exit.interruptibility,
+            steps: false,
+        };
+        let mut halt = looked;
         entry.completed = match outcome {
             Outcome::Completed(length) => {
                 state.advance(vcpu, length);
@@ -232,9 +248,13 @@ impl<L: PmuLink> Vm<L> {
                 true
             }
             Outcome::Again => false,
+            Outcome::Iterated => {
+                state.iterate(vcpu);
+                false
+            }
             Outcome::Fault(exception) => {
                 self.statistics.faults += 1;
-                self.injection = exception;
+                self.injection = for_mode(vcpu, exception);
                 if self.error_code && exception.vector() != vector::PF {
                     self.error_code = false;
                     vcpu.write(Field::EntryErrorCode, 0);
@@ -255,8 +275,9 @@ impl<L: PmuLink> Vm<L> {
         };
         entry.primary_controls = self.prepare(vcpu, Some(&state));
         // SDM vol. 3C, 27.6.2: an injected event makes a halted processor active.
-        if halt && !self.injection.is_valid() {
-            self.can_wake(&state)?;
+        // And so does a pending debug exception (27.7.3).
+        if halt && !self.injection.is_valid() && !state.steps {
+            self.can_wake(vcpu, &state)?;
             vcpu.write(Field::GuestActivity, activity::HLT);
         }
         entry.rip = state.rip;
@@ -270,17 +291,48 @@ struct State {
     rip: u64,
     rflags: u64,
     interruptibility: u32,
+    /// A single-step trap is due, before any interrupt or NMI (SDM vol. 3A, table 6-2).
+    steps: bool,
+}
+
+/// An exception as this guest takes it: in real-address mode none has an error code, and an entry that is to deliver one
+/// fails (SDM vol. 3C, 27.2.1.3).
+fn for_mode<V: Vcpu>(vcpu: &mut V, exception: Interruption) -> Interruption {
+    if exception.has_error_code() && vcpu.read(Field::GuestCr0) & cr0::PE == 0 {
+        exception.without_error_code()
+    } else {
+        exception
+    }
 }
 
 impl State {
-    /// The instruction at RIP is done: the one place where RIP advances. Blocking by STI and MOV SS ends with
-    /// it (SDM vol. 3A, 6.8.3), and single-stepping traps after it (SDM vol. 3C, 26.5.2).
+    /// The instruction at RIP is done: the one place where RIP advances. RF ends with it (SDM vol. 3B, 18.3.1.1): exits by
+    /// instructions save 0, EPT violations 1 (SDM vol. 3C, 28.3.3).
     #[inline(always)]
     fn advance<V: Vcpu>(&mut self, vcpu: &mut V, length: u64) {
         let next = self.rip.wrapping_add(length);
         let wraps = self.rip <= u64::from(u32::MAX) && next > u64::from(u32::MAX);
         // Outside 64-bit mode, EIP has 32 bits.
         self.rip = if wraps && !is_long(vcpu) { next & u64::from(u32::MAX) } else { next };
+        if self.rflags & rflags::RF != 0 {
+            let flags = vcpu.read(Field::GuestRflags);
+            vcpu.write(Field::GuestRflags, flags & !rflags::RF);
+        }
+        self.step(vcpu);
+    }
+
+    /// Part of a string instruction is done: the breakpoint at it has been passed (SDM vol. 3B, 18.3.1.1), and each iteration
+    /// is a step.
+    fn iterate<V: Vcpu>(&mut self, vcpu: &mut V) {
+        if self.rflags & rflags::RF == 0 {
+            vcpu.write(Field::GuestRflags, self.rflags | rflags::RF);
+        }
+        self.step(vcpu);
+    }
+
+    /// Blocking by STI and MOV SS ends (SDM vol. 3A, 6.8.3), and single-stepping traps (SDM vol. 3C, 26.5.2).
+    #[inline(always)]
+    fn step<V: Vcpu>(&mut self, vcpu: &mut V) {
         let blocking = interruptibility::STI | interruptibility::MOV_SS;
         if self.interruptibility & blocking != 0 {
             self.interruptibility &= !blocking;
@@ -289,7 +341,8 @@ impl State {
         // With BTF, only a branch traps (SDM vol. 3B, 18.4.3), and no instruction that exits is one.
         if self.rflags & rflags::TF != 0 && vcpu.read(Field::GuestDebugctl) & DEBUGCTL_BTF == 0 {
             let pending = vcpu.read(Field::GuestPendingDebug);
-            vcpu.write(Field::GuestPendingDebug, pending | crate::arch::PENDING_DEBUG_BS);
+            vcpu.write(Field::GuestPendingDebug, pending | PENDING_DEBUG_BS);
+            self.steps = true;
         }
     }
 }

@@ -4,7 +4,8 @@ use crate::Checks;
 use core::arch::{asm, naked_asm};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use guest::cpu::cpuid;
+use guest::apic::EOI;
+use guest::cpu::{cpuid, wrmsr};
 use guest::interrupts::set;
 use guest::multiboot::Information;
 
@@ -27,7 +28,12 @@ const GENERAL_DETECT: u64 = 1 << 13;
 /// Breakpoint 0 is on, for writes of eight bytes.
 const WRITE_0: u64 = 1 | 1 << 16 | 2 << 18;
 
+/// The self-IPI register (SDM vol. 3A, 11.12.11), and the vector that is sent.
+const SELF_IPI: u32 = 0x83f;
+const VECTOR: u8 = 0x63;
+
 static COUNT: AtomicU64 = AtomicU64::new(0);
+static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
 static CAUSE: AtomicU64 = AtomicU64::new(0);
 static PLACE: AtomicU64 = AtomicU64::new(0);
 /// Where the handler finds RIP.
@@ -67,6 +73,13 @@ unsafe extern "C" fn on_debug() {
         frame = sym FRAME,
         dr7 = const DR7,
     )
+}
+
+guest::handler!(on_interrupt, interrupt);
+
+extern "C" fn interrupt() {
+    INTERRUPTS.fetch_add(1, Relaxed);
+    wrmsr(EOI, 0);
 }
 
 /// One debug exception has come, of this cause, at this place.
@@ -126,6 +139,29 @@ pub fn check(checks: &mut Checks, _: &Information) {
         );
     }
     came(checks, "single-step-over-an-exit", BS, place);
+
+    // STI traps too, while interrupts still wait for the instruction after it (SDM vol. 3A, 6.8.3).
+    // SAFETY: as above; interrupts are off before and after.
+    unsafe {
+        asm!(
+            "pushfq", "or qword ptr [rsp], 0x100", "popfq", "sti", "2: nop", "cli", "lea {place}, [rip + 2b]",
+            place = out(reg) place,
+        );
+    }
+    came(checks, "single-step-over-sti", BS, place);
+
+    // The trap after an instruction comes before the interrupt that it raises (SDM vol. 3A, table 6-2).
+    set(VECTOR, on_interrupt);
+    guest::apic::enable();
+    // SAFETY: as above; the handler of the interrupt keeps all registers.
+    unsafe {
+        asm!(
+            "pushfq", "or qword ptr [rsp], 0x300", "popfq", "wrmsr", "2: nop", "cli", "lea {place}, [rip + 2b]",
+            place = out(reg) place, in("ecx") SELF_IPI, in("eax") u32::from(VECTOR), in("edx") 0,
+        );
+    }
+    came(checks, "single-step-before-an-interrupt", BS, place);
+    checks.equal("interrupt-after-single-step", INTERRUPTS.swap(0, Relaxed), 1);
 
     // SAFETY: as above.
     unsafe {

@@ -41,6 +41,8 @@ mod number {
 const LVT_WRITABLE: [u32; LVT_ENTRIES] = [0x7_00ff, 0x1_07ff, 0x1_07ff, 0x1_a7ff, 0x1_a7ff, 0x1_00ff];
 /// Bits of the low half of the ICR that can be written (figure 11-12); bits 12 and 13 are not among them.
 const COMMAND_WRITABLE: u64 = 0xc_cfff;
+/// ICR: to the processor itself (11.6.1).
+const COMMAND_TO_SELF: u64 = 1 << 18;
 /// Bits of the spurious-interrupt vector register (figure 11-23).
 const SPURIOUS_WRITABLE: u32 = 0x3ff;
 
@@ -128,15 +130,16 @@ impl LocalApic {
         match number {
             number::END_OF_INTERRUPT => self.end_of_interrupt(),
             number::SELF_IPI => {
-                self.accept(value.to_le_bytes()[0], false);
+                self.send(COMMAND_TO_SELF | u64::from(value));
             }
             _ => self.write(number, value, now).ok_or(GeneralProtection)?,
         }
         Ok(())
     }
 
-    /// RDMSR of IA32_TSC_DEADLINE.
-    pub fn tsc_deadline(&self) -> u64 {
+    /// RDMSR of IA32_TSC_DEADLINE: 0 once the time has come, masked or not (11.5.4.1).
+    pub fn tsc_deadline(&mut self, now: u64) -> u64 {
+        self.tick(now);
         self.timer.tsc_deadline()
     }
 

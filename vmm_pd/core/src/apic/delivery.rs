@@ -89,11 +89,20 @@ impl LocalApic {
         }
     }
 
-    /// Whether a performance-monitoring interrupt could still interrupt a halted processor.
+    /// Whether a performance-monitoring interrupt could still interrupt a halted processor by its vector.
     pub const fn accepts_performance_interrupt(&self) -> bool {
+        self.accepts_performance_as(Delivery::Fixed)
+    }
+
+    /// The same as NMI.
+    pub const fn accepts_performance_nmi(&self) -> bool {
+        self.accepts_performance_as(Delivery::Nmi)
+    }
+
+    const fn accepts_performance_as(&self, delivery: Delivery) -> bool {
         let entry = self.lvt[LVT_PERFORMANCE_COUNTERS];
-        let delivers = matches!(Delivery::of(entry), Delivery::Fixed | Delivery::Nmi);
-        !matches!(self.mode, Mode::Disabled) && entry & LVT_MASKED == 0 && delivers
+        let same = Delivery::of(entry) as u8 == delivery as u8;
+        !matches!(self.mode, Mode::Disabled) && entry & LVT_MASKED == 0 && same
     }
 
     /// A message of the I/O APIC arrives; whether it is for this processor, which takes it.

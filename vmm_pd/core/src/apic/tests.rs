@@ -130,13 +130,25 @@ fn a_periodic_timer_keeps_its_phase_and_a_masked_one_is_silent() {
     apic.write_memory(INITIAL, 100, 0);
     assert_eq!(apic.deadline(), Some(200));
     apic.tick(250);
-    assert_eq!(apic.deadline(), Some(400));
+    assert_eq!((apic.timer_deadline(), apic.deadline()), (Some(400), None), "the first one pends");
     apic.tick(1001);
-    assert_eq!(apic.deadline(), Some(1200));
+    apic.acknowledge(0x40);
+    assert_eq!((apic.pending(), apic.deadline()), (None, Some(1200)), "all until then were one");
     let mut masked = enabled();
     masked.write_memory(INITIAL, 100, 0);
     masked.tick(1000);
     assert_eq!((masked.pending(), masked.deadline()), (None, None));
+}
+
+/// SDM vol. 3A, 11.5.4: the count of a periodic timer is reloaded each time, whether or not it interrupts.
+#[test]
+fn a_masked_periodic_timer_counts_on() {
+    let mut apic = enabled();
+    apic.write_memory(TIMER, 1 << 17 | 1 << 16 | 0x40, 0);
+    apic.write_memory(DIVIDE, 0xb, 0);
+    apic.write_memory(INITIAL, 100, 0);
+    let counts = [30, 99, 100, 130, 1070].map(|now| apic.read_memory(CURRENT, now));
+    assert_eq!(counts, [70, 1, 100, 70, 30]);
 }
 
 /// SDM vol. 3A, 11.5.4.1.
@@ -144,14 +156,24 @@ fn a_periodic_timer_keeps_its_phase_and_a_masked_one_is_silent() {
 fn tsc_deadline_mode() {
     let mut apic = enabled();
     apic.set_tsc_deadline(50, 0, 0);
-    assert_eq!(apic.tsc_deadline(), 0);
+    assert_eq!(apic.tsc_deadline(0), 0);
     apic.write_memory(TIMER, 2 << 17 | 0x40, 0);
     apic.write_memory(INITIAL, 100, 0);
     assert_eq!(apic.deadline(), None);
     apic.set_tsc_deadline(50, 0, 0);
-    assert_eq!((apic.tsc_deadline(), apic.deadline()), (50, Some(50)));
+    assert_eq!((apic.tsc_deadline(0), apic.deadline()), (50, Some(50)));
     apic.tick(51);
-    assert_eq!((apic.tsc_deadline(), apic.pending()), (0, Some(0x40)));
+    assert_eq!((apic.tsc_deadline(51), apic.pending()), (0, Some(0x40)));
+}
+
+/// SDM vol. 3A, 11.5.4.1: the timer disarms itself when the time has come, whether or not it interrupts.
+#[test]
+fn a_masked_deadline_is_over_when_its_time_has_come() {
+    let mut apic = enabled();
+    apic.write_memory(TIMER, 2 << 17 | 1 << 16 | 0x40, 0);
+    apic.set_tsc_deadline(50, 0, 0);
+    assert_eq!([49, 50].map(|now| apic.tsc_deadline(now)), [50, 0]);
+    assert_eq!(apic.pending(), None);
 }
 
 /// SDM vol. 3A, figure 11-27.
@@ -200,6 +222,9 @@ fn x2apic_faults_where_xapic_ignores() {
     assert_eq!(apic.write_msr(0x839, 1, 0), Err(GeneralProtection), "the current count is read-only");
     assert_eq!(apic.write_msr(0x83f, 0x35, 0), Ok(()));
     assert_eq!(apic.pending(), Some(0x35));
+    // 11.5.3: an illegal vector that is sent, not received.
+    assert_eq!((apic.write_msr(0x83f, 0xf, 0), apic.write_msr(0x828, 0, 0)), (Ok(()), Ok(())));
+    assert_eq!(apic.read_msr(0x828, 0), Ok(1 << 5));
     assert_eq!(apic.read_msr(0x80d, 0), Ok(1));
     apic.write_memory(EOI, 0, 0);
     assert_eq!(apic.read_memory(0x30, 0), 0, "memory shows nothing in x2APIC mode");

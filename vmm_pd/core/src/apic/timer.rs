@@ -74,7 +74,12 @@ impl Timer {
     /// The current-count register.
     pub fn current(&self, now: u64) -> u32 {
         let Some(deadline) = self.deadline.filter(|_| self.kind != Kind::TscDeadline) else { return 0 };
-        let ticks = deadline.saturating_sub(now).div_ceil(self.divisor());
+        let left = match now.checked_sub(deadline) {
+            // A masked one starts again all the same.
+            Some(past) if self.kind == Kind::Periodic => self.period() - past % self.period(),
+            _ => deadline.saturating_sub(now),
+        };
+        let ticks = left.div_ceil(self.divisor());
         u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 

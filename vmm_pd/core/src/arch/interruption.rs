@@ -47,6 +47,17 @@ impl Interruption {
         Self(Self::VALID | Self::ERROR_CODE | 3 << 8 | vector as u32)
     }
 
+    /// Whether it delivers an error code.
+    pub const fn has_error_code(self) -> bool {
+        self.0 & Self::ERROR_CODE != 0
+    }
+
+    /// The same event without an error code.
+    #[must_use]
+    pub const fn without_error_code(self) -> Self {
+        Self(self.0 & !Self::ERROR_CODE)
+    }
+
     /// Whether there is an event.
     pub const fn is_valid(self) -> bool {
         self.0 & Self::VALID != 0

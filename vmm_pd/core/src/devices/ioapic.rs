@@ -17,6 +17,9 @@ const ID_BITS: u32 = 0x0f00_0000;
 /// Redirection entry: vector, delivery mode, destination mode and polarity, trigger mode and mask can be written; the
 /// delivery status and the remote IRR cannot.
 const WRITABLE: u64 = 0xff00_0000_0001_afff;
+/// Delivery mode: as NMI.
+const MODE: u64 = 7 << 8;
+const NMI: u64 = 4 << 8;
 const LOGICAL: u64 = 1 << 11;
 const REMOTE_IRR: u64 = 1 << 14;
 const LEVEL: u64 = 1 << 15;
@@ -102,6 +105,11 @@ impl IoApic {
             let asks = self.pins & 1 << i != 0 && entry & (MASKED | REMOTE_IRR) == 0;
             self.pending = self.pending & !(1 << i) | u32::from(asks) << i;
         }
+    }
+
+    /// Whether a pin that is not masked sends NMIs.
+    pub fn sends_nmis(&self) -> bool {
+        self.table.iter().any(|entry| entry & (MASKED | MODE) == NMI)
     }
 
     /// Whether [`IoApic::deliver`] has something to do.

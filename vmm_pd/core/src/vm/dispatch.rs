@@ -2,7 +2,10 @@
 
 use super::{Observer, Outcome, Processor, Vm};
 use crate::apic::{GeneralProtection, Mode};
-use crate::arch::{DR7_GD, Field, Interruption, InterruptionType, cr0, cr4, vector};
+use crate::arch::{
+    DR7_GD, Field, Interruption, InterruptionType, PENDING_DEBUG_BS, cr0, cr4, interruptibility, rflags,
+    vector,
+};
 use crate::control::{self, ControlFault};
 use crate::cpuid::{Leaf, Shown, cpuid, shows_osxsave};
 use crate::devices::IoOutcome;
@@ -48,6 +51,8 @@ impl<L: PmuLink> Vm<L> {
                 let done = control::control_register(cpu.vcpu, &mut self.apic, registers, cr4, access);
                 control_outcome(done, length)
             }
+            // SDM vol. 3C, 26.1.3: these exits come before the check of the privilege level.
+            VmExit::DebugRegister(_) if cpu.privilege_level() != 0 => GENERAL_PROTECTION,
             VmExit::DebugRegister(access) => {
                 let long = control::is_long(cpu.vcpu);
                 control_outcome(self.debug.access(cpu.registers_mut(), access, long), length)
@@ -55,6 +60,8 @@ impl<L: PmuLink> Vm<L> {
             VmExit::EptViolation(violation) => self.ept_violation(cpu, exit, violation),
             // A processor without it.
             VmExit::Xsetbv if self.switched.offered() == 0 => UNDEFINED,
+            // SDM vol. 2C, XSETBV. Bochs exits before it has checked.
+            VmExit::Xsetbv if cpu.privilege_level() != 0 => GENERAL_PROTECTION,
             VmExit::Xsetbv => {
                 let (register, value) = (cpu.registers().low(Gpr::Rcx), cpu.registers().edx_eax());
                 let done = self.switched.xsetbv(cpu.vcpu, register, value);
@@ -65,7 +72,7 @@ impl<L: PmuLink> Vm<L> {
             VmExit::Invd | VmExit::Wbinvd | VmExit::Pause => Outcome::Completed(length),
             // There is no other processor that could have sent one.
             VmExit::InitSignal | VmExit::StartupIpi => Outcome::Again,
-            VmExit::ExceptionOrNmi => exception(cpu.vcpu, length),
+            VmExit::ExceptionOrNmi => exception(cpu.vcpu, exit),
             VmExit::TripleFault => Outcome::Stop(StopReason::TripleFault),
             VmExit::TaskSwitch => Outcome::Stop(StopReason::Unsupported("task switch")),
             VmExit::EntryFailure => {
@@ -243,7 +250,7 @@ fn control_outcome(done: Result<(), ControlFault>, length: u64) -> Outcome {
 }
 
 /// An intercepted exception (SDM vol. 3C, 25.9.2), or an NMI of the host, which the kernel has seen.
-fn exception<V: Vcpu>(vcpu: &mut V, length: u64) -> Outcome {
+fn exception<V: Vcpu>(vcpu: &mut V, exit: &RawExit) -> Outcome {
     let event = Interruption(low(vcpu.read(Field::ExitInterruptionInformation)));
     let delivering = Interruption(low(vcpu.read(Field::IdtVectoringInformation)));
     match (event.kind(), event.vector()) {
@@ -260,11 +267,17 @@ fn exception<V: Vcpu>(vcpu: &mut V, length: u64) -> Outcome {
             if vcpu.read(Field::GuestDebugctl) != 0 {
                 vcpu.write(Field::GuestDebugctl, 0);
             }
+            // SDM vol. 3C, 27.3.1.5: under blocking by STI or MOV SS a guest with TF enters only with the step pending. This
+            // exit does not save it so (28.3.4), and the exception that is injected takes its place (27.7.3).
+            let blocking = interruptibility::STI | interruptibility::MOV_SS;
+            if exit.rflags & rflags::TF != 0 && exit.interruptibility & blocking != 0 {
+                vcpu.write(Field::GuestPendingDebug, PENDING_DEBUG_BS);
+            }
             Outcome::Trap(0, Interruption::exception(vector::DB))
         }
         // INT1: a trap, after the instruction (SDM vol. 2A, INT n/INTO/INT3/INT1).
         (InterruptionType::PrivilegedSoftware, vector::DB) => {
-            Outcome::Trap(length, Interruption::exception(vector::DB))
+            Outcome::Trap(exit.instruction_length, Interruption::exception(vector::DB))
         }
         (InterruptionType::Exception, vector::AC) => {
             Outcome::Fault(Interruption::exception_with_code(vector::AC))

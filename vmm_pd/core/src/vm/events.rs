@@ -27,16 +27,18 @@ impl<L: PmuLink> Vm<L> {
     }
 
     fn prepare_events<V: Vcpu>(&mut self, vcpu: &mut V, state: Option<&State>) -> u64 {
-        self.timers(vcpu);
+        self.expire(vcpu);
         self.route();
         let mut pending = self.apic.pending();
-        if let Some(state) = state.filter(|_| !self.injection.is_valid()) {
+        // SDM vol. 3C, 27.7.3: an injected event takes the place of a pending debug exception.
+        if let Some(state) = state.filter(|state| !self.injection.is_valid() && !state.steps) {
             self.choose(state, pending);
             // What was chosen pends no more, and something of a lower priority may.
             if self.injection.is_valid() {
                 pending = self.apic.pending();
             }
         }
+        self.timer.arm(vcpu, self.deadline());
         let mut controls = self.primary_controls;
         if pending.is_some() || self.external_interrupt() {
             controls |= primary::INTERRUPT_WINDOW;
@@ -86,24 +88,34 @@ impl<L: PmuLink> Vm<L> {
     ///
     /// # Errors
     /// Why nothing can.
-    pub(super) fn can_wake(&self, state: &State) -> Result<(), StopReason> {
-        if self.apic.nmi_pending() {
+    pub(super) fn can_wake<V: Vcpu>(&mut self, vcpu: &mut V, state: &State) -> Result<(), StopReason> {
+        // SDM vol. 3A, 6.7.1: no NMI comes before the IRET of the one in service.
+        let nmis = state.interruptibility & interruptibility::NMI == 0;
+        let performance_nmi = nmis && self.apic.accepts_performance_nmi();
+        let delayed = performance_nmi && self.delayed_pmi.is_some();
+        let device_nmi = self.devices.deadline().is_some() && self.devices.ioapic.sends_nmis();
+        if delayed || nmis && (self.apic.nmi_pending() || device_nmi) {
             return Ok(());
         }
-        if state.rflags & rflags::IF == 0 {
+        if state.rflags & rflags::IF != 0 {
+            let pends = self.apic.pending().is_some() || self.external_interrupt();
+            let performance = performance_nmi || self.apic.accepts_performance_interrupt();
+            let wakes = pends || performance || self.deadline().is_some();
+            return if wakes { Ok(()) } else { Err(StopReason::Idle) };
+        }
+        if !performance_nmi {
             return Err(StopReason::Halted);
         }
-        let pends = self.apic.pending().is_some() || self.external_interrupt();
-        if pends || self.deadline().is_some() || self.apic.accepts_performance_interrupt() {
-            return Ok(());
-        }
-        Err(StopReason::Idle)
+        // The counters may have overflown at HLT or just before: the kernel then has the PMI, and gives it before the timer.
+        self.last_look = Some(vcpu.now());
+        self.timer.arm(vcpu, self.last_look);
+        Ok(())
     }
 
-    /// Lets timers that have run out act, and arms the preemption timer for the next one.
-    fn timers<V: Vcpu>(&mut self, vcpu: &mut V) {
-        let mut deadline = self.deadline();
-        if deadline.is_some() {
+    /// Lets timers that have run out act.
+    fn expire<V: Vcpu>(&mut self, vcpu: &V) {
+        // That of an interrupt that pends, too: what it has missed until the interrupt is taken is lost.
+        if self.apic.timer_deadline().is_some() || self.deadline().is_some() {
             let now = vcpu.now();
             self.apic.tick(now);
             self.devices.tick(now);
@@ -111,13 +123,12 @@ impl<L: PmuLink> Vm<L> {
                 self.delayed_pmi = None;
                 self.deliver_pmi();
             }
-            deadline = self.deadline();
         }
-        self.timer.arm(vcpu, deadline);
     }
 
     fn deadline(&self) -> Option<u64> {
-        earlier(earlier(self.apic.deadline(), self.devices.deadline()), self.delayed_pmi)
+        let timers = earlier(self.apic.deadline(), self.devices.deadline());
+        earlier(timers, earlier(self.delayed_pmi, self.last_look))
     }
 
     /// The PMI reaches the guest's local APIC.

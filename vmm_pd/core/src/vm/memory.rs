@@ -111,7 +111,7 @@ impl<L: PmuLink> Vm<L> {
                     cpu.advance(Gpr::Rcx, u64::MAX, address_bytes);
                     let left = cpu.registers().get(Gpr::Rcx) & alu::mask(address_bytes);
                     if left != 0 {
-                        return Ok(Outcome::Again);
+                        return Ok(Outcome::Iterated);
                     }
                 }
             }

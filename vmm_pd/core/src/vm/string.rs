@@ -1,5 +1,6 @@
 //! INS and OUTS: bytes between memory and a port (SDM vol. 2A, INS; vol. 2B, OUTS and REP).
 
+use super::segment::Segment;
 use super::{IoOutcome, Observer, Outcome, Processor, Vm};
 use crate::alu::mask;
 use crate::arch::{Field, Interruption, PAGE, rflags, vector};
@@ -25,6 +26,8 @@ const USER: u64 = 1 << 2;
 /// Why an element does not move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NotMoved {
+    /// Its segment does not allow the access.
+    Segment(Interruption),
     /// The address is not mapped for the access: a page fault with this error code.
     PageFault { linear: u64, code: u64 },
     /// Where the address leads, there is no memory.
@@ -40,12 +43,13 @@ const NO_MEMORY: Outcome =
 #[derive(Debug, Clone, Copy)]
 struct Elements {
     paging: Paging,
-    /// The linear address of the next element, its size in bytes, and the distance to the one after it.
-    linear: u64,
-    bytes: usize,
-    step: u64,
-    /// The bits of a linear address that count.
+    segment: Segment,
+    /// The linear address of offset 0, and the bits of a linear address that count.
+    origin: u64,
     mask: u64,
+    /// The offset of the next element, its size in bytes.
+    offset: u64,
+    bytes: usize,
     /// Memory is written.
     write: bool,
     /// Read-only pages may be written; pages of the supervisor may be used.
@@ -54,9 +58,14 @@ struct Elements {
 }
 
 impl Elements {
+    /// The linear address of byte `i` of the element.
+    const fn linear(&self, i: u64) -> u64 {
+        self.origin.wrapping_add(self.offset).wrapping_add(i) & self.mask
+    }
+
     /// The guest-physical address of byte `i` of the element, if the guest may access it so.
     fn address<V: Vcpu>(&self, vcpu: &V, i: u64) -> Result<u64, NotMoved> {
-        let linear = self.linear.wrapping_add(i) & self.mask;
+        let linear = self.linear(i);
         let found = self.paging.translate(vcpu, linear);
         let allowed = |to: &Translation| {
             (to.user || self.supervisor) && (!self.write || to.writable || self.writes_all)
@@ -70,7 +79,9 @@ impl Elements {
 
     /// The two ends of the element in guest-physical memory: one piece, or two where a page ends in it.
     fn pieces<V: Vcpu>(&self, vcpu: &V) -> Result<[(u64, usize); 2], NotMoved> {
-        let room = usize::try_from(PAGE - self.linear % PAGE).map_or(self.bytes, |room| room.min(self.bytes));
+        let linear = self.linear(0);
+        self.segment.check(self.offset, linear, self.bytes as u64).map_err(NotMoved::Segment)?;
+        let room = usize::try_from(PAGE - linear % PAGE).map_or(self.bytes, |room| room.min(self.bytes));
         let first = self.address(vcpu, 0)?;
         let second = if room < self.bytes { self.address(vcpu, room as u64)? } else { 0 };
         Ok([(first, room), (second, self.bytes - room)])
@@ -86,29 +97,32 @@ impl<L: PmuLink> Vm<L> {
         access: IoAccess,
     ) -> Outcome {
         // SDM vol. 3C, table 28-8: bits 9:7 of the instruction information are the size of addresses.
-        let address_bytes = match cpu.vcpu.read(Field::ExitInstructionInformation) >> 7 & 7 {
+        let information = cpu.vcpu.read(Field::ExitInstructionInformation);
+        let address_bytes = match information >> 7 & 7 {
             0 => 2,
             1 => 4,
             _ => 8,
         };
         let step = u64::from(access.bytes);
+        let step = if exit.rflags & rflags::DF == 0 { step } else { step.wrapping_neg() };
+        let index = if access.input { Gpr::Rdi } else { Gpr::Rsi };
+        let offset = cpu.registers().get(index) & mask(address_bytes);
+        let size = cpu.code_size();
         let mut elements = Elements {
             paging: Paging::of(cpu.vcpu, exit.cr3),
-            linear: cpu.vcpu.read(Field::GuestLinearAddress),
+            segment: Segment::of(cpu, size, access.input, information),
+            origin: cpu.vcpu.read(Field::GuestLinearAddress).wrapping_sub(offset),
+            offset,
             bytes: usize::from(access.bytes),
-            step: if exit.rflags & rflags::DF == 0 { step } else { step.wrapping_neg() },
-            mask: if cpu.code_size() == CodeSize::Bits64 { u64::MAX } else { u64::from(u32::MAX) },
+            mask: if size == CodeSize::Bits64 { u64::MAX } else { u64::from(u32::MAX) },
             write: access.input,
             writes_all: cpu.ignores_write_protection(),
             supervisor: cpu.privilege_level() < 3,
         };
-        let index = if access.input { Gpr::Rdi } else { Gpr::Rsi };
         let left = if access.repeat { cpu.registers().get(Gpr::Rcx) & mask(address_bytes) } else { 1 };
-        for done in 0..left.min(MOST) {
-            // The offset wraps inside the segment: the processor finds the linear address anew.
-            if done > 0 && cpu.registers().get(index) & mask(address_bytes) == 0 {
-                return Outcome::Again;
-            }
+        // A single step is an iteration.
+        let most = if exit.rflags & rflags::TF == 0 { MOST } else { 1 };
+        for done in 0..left.min(most) {
             let moved = if access.input {
                 self.input(cpu, &elements, access)
             } else {
@@ -118,17 +132,19 @@ impl<L: PmuLink> Vm<L> {
                 Ok(()) => {}
                 Err(NotMoved::Ended(stop)) => return Outcome::Stop(stop),
                 // The instruction exits again, and begins with this element.
-                Err(_) if done > 0 => return Outcome::Again,
+                Err(_) if done > 0 => return Outcome::Iterated,
+                Err(NotMoved::Segment(fault)) => return Outcome::Fault(fault),
                 Err(NotMoved::PageFault { linear, code }) => return self.page_fault(cpu.vcpu, linear, code),
                 Err(NotMoved::NoMemory) => return NO_MEMORY,
             }
-            elements.linear = elements.linear.wrapping_add(elements.step) & elements.mask;
-            cpu.advance(index, elements.step, address_bytes);
+            // The offset wraps inside the segment.
+            elements.offset = elements.offset.wrapping_add(step) & mask(address_bytes);
+            cpu.advance(index, step, address_bytes);
             if access.repeat {
                 cpu.advance(Gpr::Rcx, u64::MAX, address_bytes);
             }
         }
-        if left > MOST { Outcome::Again } else { Outcome::Completed(exit.instruction_length) }
+        if left > most { Outcome::Iterated } else { Outcome::Completed(exit.instruction_length) }
     }
 
     /// The instruction raises a page fault (SDM vol. 3A, 4.7), if the kernel takes what belongs to it.

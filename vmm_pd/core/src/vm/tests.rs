@@ -3,8 +3,10 @@
 mod control;
 pub mod double;
 mod exits;
+mod halt;
 mod interrupts;
 mod memory;
 mod random;
 mod string;
 mod time;
+mod traps;

@@ -7,11 +7,11 @@ use crate::pmu::PmuLink;
 use crate::vcpu::Vcpu;
 
 impl<L: PmuLink> Vm<L> {
-    pub(super) fn read_time<V: Vcpu>(&self, vcpu: &V, number: u32) -> Result<u64, GeneralProtection> {
+    pub(super) fn read_time<V: Vcpu>(&mut self, vcpu: &V, number: u32) -> Result<u64, GeneralProtection> {
         match number {
             msr::TSC => Ok(self.tsc.read(vcpu.now())),
             msr::TSC_ADJUST if self.switched.bundled() => Ok(self.tsc.adjust()),
-            msr::TSC_DEADLINE => Ok(self.apic.tsc_deadline()),
+            msr::TSC_DEADLINE => Ok(self.apic.tsc_deadline(vcpu.now())),
             _ => Err(GeneralProtection),
         }
     }

@@ -27,8 +27,8 @@ pub struct Playback {
     pub switched: Vec<(Switched, u64)>,
     /// The fields that were written, in order.
     pub written: Vec<(u32, u64)>,
-    /// A field that has this value from the entry of this number on.
-    pub on_enter: Option<(usize, u32, u64)>,
+    /// Fields that have this value from the entry of this number on: the guest has changed them.
+    pub on_enter: Vec<(usize, Field, u64)>,
 }
 
 impl Default for Playback {
@@ -42,7 +42,7 @@ impl Default for Playback {
             takes: |_, _| false,
             switched: Vec::new(),
             written: Vec::new(),
-            on_enter: None,
+            on_enter: Vec::new(),
         }
     }
 }
@@ -50,10 +50,10 @@ impl Default for Playback {
 impl Vcpu for Playback {
     fn enter(&mut self, entry: &Entry) -> Return {
         self.entries.push(*entry);
-        if let Some((number, field, value)) = self.on_enter
-            && number == self.entries.len()
-        {
-            self.fields.insert(field, value);
+        for (number, field, value) in &self.on_enter {
+            if *number == self.entries.len() {
+                self.fields.insert(*field as u32, *value);
+            }
         }
         self.now += 1000;
         let end = Return::Exit(RawExit { reason: 2, ..RawExit::default() });

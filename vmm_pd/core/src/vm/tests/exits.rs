@@ -43,7 +43,7 @@ fn reads_of_the_pmu_fill_both_halves() {
 fn rdpmc_asks_with_the_privilege_of_its_ring() {
     for cpl in 0..=3u8 {
         let rdpmc = with(exit(15), &[(Gpr::Rcx, 1)]);
-        let dpl = Some((1, Field::GuestSsAccessRights as u32, u64::from(cpl) << 5));
+        let dpl = vec![(1, Field::GuestSsAccessRights, u64::from(cpl) << 5)];
         let (ran, _) = run_on_vcpu(
             usual,
             Playback { exits: [Return::Exit(rdpmc)].into(), on_enter: dpl, ..Playback::default() },
@@ -134,7 +134,7 @@ fn eip_wraps_outside_64_bit_mode_only() {
     let ran = run(&[at_the_end]);
     assert_eq!(ran.entries[1].rip, 0x1_0000_0001);
     // Code that is not 64-bit.
-    let mut state = super::super::State { rip: 0xffff_ffff, rflags: 2, interruptibility: 0 };
+    let mut state = super::super::State { rip: 0xffff_ffff, rflags: 2, interruptibility: 0, steps: false };
     let mut vcpu = Playback {
         exits: [].into(),
         fields: [(Field::GuestCsAccessRights as u32, 0xc09b)].into(),

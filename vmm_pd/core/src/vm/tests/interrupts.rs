@@ -130,6 +130,24 @@ fn the_timer_interrupts_by_the_preemption_timer() {
     assert_eq!(ran.field(Field::PreemptionTimer), u64::from(u32::MAX), "nothing to wait for any more");
 }
 
+/// SDM vol. 3A, 11.8.4: an interrupt that pends is one, however often its timer runs out: the guest is stopped for it once.
+#[test]
+fn a_timer_whose_interrupt_pends_lets_the_guest_run() {
+    let timer = [wrmsr(0x83e, 0xb), wrmsr(0x832, 1 << 17 | 0x40), wrmsr(0x838, 1)];
+    let expired = RawExit { instruction_length: 0, ..exit(52) };
+    let window = RawExit { rflags: IF | 2, instruction_length: 0, ..exit(7) };
+    let exits = [&apic_with_lvtpc(FIXED)[..], &timer, &[expired]].concat();
+    let ran = run(&exits);
+    assert_eq!(ran.field(Field::PreemptionTimer), u64::from(u32::MAX), "it pends");
+    // Taken, and the next one pends; not that of the time before.
+    let ran = run(&[&exits[..], &[window]].concat());
+    assert_eq!(ran.entries[8].injection, Interruption::external(0x40));
+    assert_eq!(
+        (ran.entries[8].primary_controls & primary::INTERRUPT_WINDOW, ran.field(Field::PreemptionTimer)),
+        (0, 0)
+    );
+}
+
 /// The policy delays PMIs: they come by the timer, merged.
 #[test]
 fn a_delayed_pmi_comes_when_its_time_has_come() {

@@ -191,7 +191,7 @@ const fn kind(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Completed(_) => "completed",
         Outcome::Halted(_) => "halted",
-        Outcome::Again => "again",
+        Outcome::Again | Outcome::Iterated => "again",
         Outcome::Fault(_) | Outcome::Trap(..) => "fault",
         Outcome::Stop(_) => "stop",
     }

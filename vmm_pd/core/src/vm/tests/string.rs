@@ -139,6 +139,96 @@ fn ins_respects_write_protection() {
     assert!(ins(0x8000_0011).entries[2].completed);
 }
 
+/// A repeated access in 32-bit code by a segment of this limit and these access rights; twice, so that what is left comes.
+fn by_segment(
+    [limit, rights]: [(Field, u64); 2],
+    information: u64,
+    bits: u64,
+    [linear, index, count]: [u64; 3],
+    rflags: u64,
+) -> Ran {
+    let mut memory = vec![0; 0x40_0000];
+    boot::write_tables(&mut memory);
+    memory[0x20_0000..0x20_0004].copy_from_slice(b"text");
+    memory[0x20_fffe..0x21_0000].copy_from_slice(b"up");
+    let exit = RawExit { qualification: 0x3f8 << 16 | bits, cr3: 0x1000, rflags, ..exit(30) };
+    let exit = with(exit, &[(Gpr::Rcx, count), (Gpr::Rsi, index), (Gpr::Rdi, index)]);
+    let fields =
+        [(Field::ExitInstructionInformation as u32, information), (Field::GuestLinearAddress as u32, linear)];
+    // The guest loads its segments after the start.
+    let loads = [(Field::GuestCsAccessRights, 0xc09b), limit, rights];
+    let on_enter = loads.map(|(field, value)| (1, field, value)).into();
+    let exits = [Return::Exit(exit); 2].into();
+    let vcpu = Playback { exits, fields: fields.into(), memory, ..Playback::default() };
+    run_on_vcpu(usual, Playback { on_enter, ..vcpu }).0
+}
+
+const ALL: u64 = u32::MAX as u64;
+const SS_FAULT: Interruption = Interruption::exception_with_code(12);
+
+/// SDM vol. 3A, 5.3 and 3.4.5.1; vol. 2B, OUTS: an offset beyond the limit, a segment that cannot be read.
+#[test]
+fn outs_keeps_to_its_segment() {
+    use Field::*;
+    let outs = |number: u64, limit, rights, [offset, count]: [u64; 2]| {
+        let at = [0x20_0000 + offset, offset, count];
+        by_segment([limit, rights], number << 15 | ADDRESS_32, OUTS | REP, at, 2)
+    };
+    let ds = |limit, rights, at| outs(3, (GuestDsLimit, limit), (GuestDsAccessRights, rights), at);
+    let all = ds(3, 0xc093, [0, 4]);
+    assert_eq!((all.seen.output.as_slice(), all.entries[1].completed), (b"texttext".as_slice(), true));
+    // Two elements are inside, and the exit for the rest begins outside.
+    let part = ds(1, 0xc093, [0, 4]);
+    assert_eq!((&part.seen.output[..2], part.entries[1].injection.is_valid()), (b"te".as_slice(), false));
+    assert_eq!(part.entries[1].registers.expect("they changed").get(Gpr::Rcx), 2);
+    // Offsets of a segment that expands down are above its limit.
+    assert_eq!(ds(1, 0xc097, [2, 2]).seen.output, b"xtxt");
+    for (ran, fault) in [
+        (ds(1, 0xc093, [2, 1]), GP),
+        (ds(ALL, 1 << 16, [0, 1]), GP),
+        (ds(1, 0xc097, [1, 1]), GP),
+        (ds(1, 0x8097, [0x1_0000, 1]), GP),
+        (outs(1, (GuestCsLimit, ALL), (GuestCsAccessRights, 0xc099), [0, 1]), GP),
+        (outs(2, (GuestSsLimit, 1), (GuestSsAccessRights, 0xc093), [2, 1]), SS_FAULT),
+    ] {
+        assert_eq!((ran.entries[1].injection, ran.seen.output.len()), (fault, 0));
+    }
+}
+
+/// SDM vol. 2A, INS: the destination is ES, which must be writable.
+#[test]
+fn ins_needs_a_writable_segment() {
+    for (rights, injection) in [(0xc093, Interruption::NONE), (0xc091, GP), (0xc09b, GP)] {
+        let es = [(Field::GuestEsLimit, ALL), (Field::GuestEsAccessRights, rights)];
+        let ran = by_segment(es, 2 << 15 | ADDRESS_32, INS, [0x30_0000, 0x30_0000, 1], 2);
+        assert_eq!(ran.entries[1].injection, injection, "{rights:#x}");
+    }
+}
+
+/// SDM vol. 1, 3.3.7.1: in 64-bit mode an address that is not canonical faults, by the stack segment as #SS.
+#[test]
+fn the_address_of_a_string_is_canonical() {
+    for (information, fault) in [(3 << 15, GP), (2 << 15, SS_FAULT)] {
+        for (address, bytes) in [(1 << 47, 1), ((1 << 47) - 1, 2), ((u64::MAX << 47) - 1, 1)] {
+            let setup = (address, &[(Gpr::Rsi, address)][..]);
+            let (ran, _) = string(0x3f8, OUTS, bytes, information | ADDRESS_64, setup, 2);
+            assert_eq!(ran.entries.get(2).map(|entry| entry.injection), Some(fault), "{address:#x}");
+        }
+    }
+}
+
+/// SDM vol. 1, 3.3.7: 16-bit addresses wrap at 64 KiB of their segment.
+#[test]
+fn an_offset_wraps_inside_its_segment() {
+    let ds = [(Field::GuestDsLimit, 0xffff), (Field::GuestDsAccessRights, 0x93)];
+    let outs = |index, rflags| {
+        let ran = by_segment(ds, 3 << 15, OUTS | REP, [0x20_0000 + index, index, 2], rflags);
+        (ran.seen.output, ran.entries[1].registers.expect("they changed").get(Gpr::Rsi))
+    };
+    assert_eq!(outs(0xffff, 2), (b"ptpt".into(), 1));
+    assert_eq!(outs(0, 2 | 1 << 10), (b"tptp".into(), 0xfffe));
+}
+
 /// SDM vol. 3A, 4.7: the error code says what the access was and whether the page is there, CR2 has the address.
 #[test]
 fn an_address_that_is_not_mapped_is_a_page_fault() {
@@ -159,7 +249,7 @@ fn an_address_that_is_not_mapped_is_a_page_fault() {
             Playback { exits, memory, fields: fields.into(), takes: |_, _| true, ..Playback::default() };
         let (ran, vcpu) = run_on_vcpu(
             usual,
-            Playback { on_enter: Some((1, Field::GuestSsAccessRights as u32, cpl << 5)), ..vcpu },
+            Playback { on_enter: vec![(1, Field::GuestSsAccessRights, cpl << 5)], ..vcpu },
         );
         let code = vcpu.written.iter().filter(|(field, _)| *field == Field::EntryErrorCode as u32);
         let code: Vec<u64> = code.map(|(_, value)| *value).collect();

@@ -91,7 +91,7 @@ fn a_debug_exception_is_given_back() {
         ];
         let exit = RawExit { instruction_length: length, ..exit(0) };
         // The guest's DR7 is written before the exit.
-        let vcpu = Playback { on_enter: Some((1, Field::GuestDr7 as u32, 0x2402)), ..Playback::default() };
+        let vcpu = Playback { on_enter: vec![(1, Field::GuestDr7, 0x2402)], ..Playback::default() };
         let vcpu = Playback { takes: |_, _| true, fields: fields.into(), ..vcpu };
         run_on_vcpu(
             usual,
