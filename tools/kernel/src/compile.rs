@@ -223,3 +223,14 @@ pub fn section_size(elf: &Path, section: &str) -> Result<u64, Error> {
         .and_then(|words| words.get(2).and_then(|size| u64::from_str_radix(size, 16).ok()))
         .ok_or_else(|| Error::Abi(format!("{} has no section {section}", elf.display())))
 }
+
+/// Whether the function executes `instruction`, or calls a function of that name.
+pub fn function_has(elf: &Path, function: &str, instruction: &str) -> Result<bool, Error> {
+    let mut objdump = Command::new("objdump");
+    objdump.args(["-d", "--no-show-raw-insn"]).arg(format!("--disassemble={function}")).arg(elf);
+    let text = output("objdump", &mut objdump)?;
+    if !text.contains(&format!("<{function}>:")) {
+        return Err(Error::Abi(format!("{} has no function {function}", elf.display())));
+    }
+    Ok(text.contains(instruction))
+}

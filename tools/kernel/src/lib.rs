@@ -112,4 +112,12 @@ impl Kernel {
     pub fn text_size(&self) -> Result<u64, Error> {
         compile::section_size(&self.elf, ".text")
     }
+
+    /// Whether a function executes an instruction, or calls a function of that name.
+    ///
+    /// # Errors
+    /// The ELF file cannot be read, it has no such function, or `objdump` is missing.
+    pub fn function_has(&self, function: &str, instruction: &str) -> Result<bool, Error> {
+        compile::function_has(&self.elf, function, instruction)
+    }
 }

@@ -23,6 +23,7 @@ pub const GUEST_GDTR_LIMIT: u64 = 0x4810;
 pub const GUEST_IDTR_LIMIT: u64 = 0x4812;
 pub const GUEST_INTERRUPTIBILITY: u64 = 0x4824;
 pub const GUEST_ACTIVITY: u64 = 0x4826;
+pub const CR0_MASK: u64 = 0x6000;
 pub const CR4_MASK: u64 = 0x6002;
 pub const CR4_SHADOW: u64 = 0x6006;
 pub const GUEST_CR0: u64 = 0x6800;
@@ -66,6 +67,7 @@ pub mod exit {
     pub const RDPMC: u64 = 15;
     pub const VMCALL: u64 = 18;
     pub const CONTROL_REGISTER: u64 = 28;
+    pub const IO: u64 = 30;
     pub const RDMSR: u64 = 31;
     pub const WRMSR: u64 = 32;
     pub const EPT_VIOLATION: u64 = 48;

@@ -12,6 +12,8 @@ programs! {
     pmi p_pmi p_pmi_end "RBP: period, R14: PMIs wanted, EDI: 1 for CPUIDs in the loop, R13: most rounds. R15: rounds, R12: PMIs handled, R11: \
         of those with the status bit set, R9: the status at the end."
     pmi_handler p_handler p_handler_end "The PMI's handler, for `pmi`."
+    hide p_hide p_hide_end "R8: a counter, R10, R9: its bit of GLOBAL_CTRL. Lets it overflow while it counts retired instructions, writes ESI \
+        to MSR EDI, VMCALLs, HLTs."
     own p_own p_own_end "R8, R9: numbers of counters, EBX: value, EDI: tag, R13, R14: status, R12: rounds. Writes all counters, VMCALLs, \
         compares; R11: differences."
     two p_two p_two_end "RBX: rounds of the inner loop, R12: of the outer. Counts the inner with PMC0, VMCALLs while it counts and \
@@ -216,6 +218,29 @@ p_handler:
     pop rax
     iretq
 p_handler_end:
+
+.globl p_hide, p_hide_end
+p_hide:
+    mov ecx, 0x390
+    mov eax, r10d
+    mov edx, r9d
+    wrmsr
+    mov ecx, r8d
+    mov eax, -4
+    mov edx, 0xffff
+    wrmsr
+    mov ecx, 0x38f
+    mov eax, r10d
+    mov edx, r9d
+    wrmsr
+    mov ecx, edi
+    mov eax, esi
+    xor edx, edx
+    nop
+    wrmsr
+    vmcall
+    hlt
+p_hide_end:
 
 .globl p_own, p_own_end
 p_own:

@@ -16,6 +16,7 @@ programs! {
     cr2_and_time p_cr2_and_time p_cr2_and_time_end "VMCALL with RBX: CR2, EDX:EAX: RDTSC."
     general_detect p_general_detect p_general_detect_end "Sets DR7.GD and reads DR6, which is #DB; RBX: DR6, VMCALL."
     read_pat p_read_pat p_read_pat_end "VMCALL, then RDMSR of IA32_PAT."
+    write_cr0 p_write_cr0 p_write_cr0_end "MOV of RBX to CR0, HLT."
     write_cr4 p_write_cr4 p_write_cr4_end "MOV of RBX to CR4, HLT."
     far_memory p_far_memory p_far_memory_end "32-bit, without paging. EDI: address, EBX: value. Writes it there and 2 MiB - 4 above, VMCALL with ESI and EDX: \
         what is read there; once more."
@@ -216,6 +217,12 @@ p_read_pat:
     rdmsr
     hlt
 p_read_pat_end:
+
+.globl p_write_cr0, p_write_cr0_end
+p_write_cr0:
+    mov cr0, rbx
+    hlt
+p_write_cr0_end:
 
 .globl p_write_cr4, p_write_cr4_end
 p_write_cr4:

@@ -1,10 +1,13 @@
 //! The two rights of a VCPU capability, and the arguments of the PMU right's invocations.
 
 use super::Shared;
+use crate::memory::{BufferPage, Stack};
 use crate::root::Root;
+use crate::threads::Thread;
 use crate::vmcs;
+use core::sync::atomic::{AtomicU64, Ordering};
 use sel4_abi::numbers::{label, object, pmu, slot};
-use sel4_abi::{CPtr, Error, Rights};
+use sel4_abi::{CPtr, Error, Ipc, Rights, yield_now};
 
 /// Every invocation of a VCPU, with arguments that are right, and whether it belongs to the PMU right.
 fn invocations() -> [(u64, &'static [u64], &'static [CPtr], bool); 16] {
@@ -53,6 +56,43 @@ pub fn rights(root: &mut Root, _: &Shared) {
         }
     }
     root.ipc.vcpu_pmu_set_mode(all, pmu::MODE_OFF).expect("mode off");
+}
+
+static STACK: Stack<0x2000> = Stack::new();
+static BUFFER: BufferPage = BufferPage::new();
+static VCPU: AtomicU64 = AtomicU64::new(0);
+/// 1: the answers' words in the buffer are as they were; 2: they are not.
+static SEEN: AtomicU64 = AtomicU64::new(0);
+
+/// Asks what is answered in more words than registers hold.
+extern "C" fn ask() -> ! {
+    const BEFORE: u64 = 0x5eed_5eed_5eed_5eed;
+    // SAFETY: the page is this thread's buffer, and this function is all that it runs.
+    let mut ipc = unsafe { Ipc::new(core::ptr::NonNull::new_unchecked(BUFFER.pointer())) };
+    ipc.buffer_mut().message.fill(BEFORE);
+    let vcpu = VCPU.load(Ordering::Relaxed);
+    let answered = ipc.vcpu_pmu_get_geometry(vcpu).is_ok() && ipc.vcpu_pmu_guest_control(vcpu).is_ok();
+    let kept = ipc.buffer().message.iter().all(|word| *word == BEFORE);
+    SEEN.store(if answered && kept { 1 } else { 2 }, Ordering::Relaxed);
+    loop {
+        yield_now();
+    }
+}
+
+/// A thread whose IPC buffer is a frame that it may only read gets the words in registers, and the frame stays as it is.
+pub fn read_only_buffer(root: &mut Root, _: &Shared) {
+    VCPU.store(root.object(object::VCPU, 0), Ordering::Relaxed);
+    let thread = Thread::new(root, ask, &STACK, &BUFFER);
+    let address = BUFFER.pointer() as u64;
+    let frame = root.frame_at(address);
+    let frame = root.copy(frame, Rights::READ).expect("a frame to read");
+    root.ipc.invoke(thread.tcb, label::TCB_SET_IPC_BUFFER, &[address], &[frame]).expect("IPC buffer");
+    thread.start(root);
+    for _ in 0..100 {
+        yield_now();
+    }
+    thread.stop(root);
+    assert_eq!(SEEN.load(Ordering::Relaxed), 1, "the answer is in the frame");
 }
 
 /// Each wrong argument of the PMU right's invocations is refused and changes nothing.

@@ -139,7 +139,7 @@ pub fn time_slice(root: &mut Root, shared: &Shared) {
     root.delete(vm.vcpu);
 }
 
-/// A page that is unmapped is gone from the guest at once, whatever it has cached (SDM 30.3, INVEPT).
+/// A page that is unmapped is gone from the guest. (That the kernel executes INVEPT for it is a test of its build.)
 pub fn unmapped(root: &mut Root, shared: &Shared) {
     let mut vm = Vm::new(root, 0);
     vm.bind(root);
@@ -166,6 +166,24 @@ pub fn copy_deleted(root: &mut Root, shared: &Shared) {
     assert_eq!(vm.enter(root).reason, exit::EPT_VIOLATION, "the mapping outlived its capability");
     root.ipc.page_map_ept(page, pml4, LAST_PAGE, Rights::ALL, 0).expect("map");
     assert_eq!(vm.run(root), exit::HLT);
+}
+
+/// A guest loses its ports with the capability that they came from, whether or not it had run when it got them.
+pub fn ports(root: &mut Root, _: &Shared) {
+    /// IN AL, 0x80; HLT.
+    const READ_PORT: &[u8] = &[0xe4, 0x80, 0xf4];
+    const PORT: u16 = 0x80;
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    for had_run in [false, true] {
+        let ports = root.copy(slot::IO_PORT, Rights::ALL).expect("a copy of the ports");
+        root.ipc.vcpu_enable_io_port(vm.vcpu, ports, PORT, PORT).expect("ports");
+        vm.load(root, READ_PORT);
+        assert_eq!(vm.enter(root).reason, exit::HLT, "had run: {had_run}");
+        root.delete(ports);
+        vm.load(root, READ_PORT);
+        assert_eq!(vm.enter(root).reason, exit::IO, "had run: {had_run}: the port outlived its capability");
+    }
 }
 
 /// A page is not mapped into an EPT that is not named.

@@ -6,7 +6,7 @@ use crate::memory::{BufferPage, Stack};
 use crate::programs;
 use crate::root::Root;
 use crate::threads::Thread;
-use crate::vm::{PERFEVTSEL0, Vm};
+use crate::vm::{FIXED_CTR_CTRL, PERFEVTSEL0, Vm};
 use crate::vmcs::{self, exit};
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,6 +18,10 @@ const HANDLER: usize = 0x1c00;
 const PMIS: u64 = 10_000;
 /// Instructions retired in all rings, interrupting, enabled.
 const SAMPLING: u64 = 0x53_00c0;
+const PMC0: u64 = 0x4c1;
+const FIXED_CTR0: u64 = 0x309;
+/// IA32_PERF_GLOBAL_OVF_CTRL.
+const OVF_CTRL: u64 = 0x390;
 
 /// What a guest ran through: every PMI that the VMM saw was handled, and its overflow was there.
 fn check(what: &str, vm: &Vm, pmis: u64) {
@@ -51,6 +55,56 @@ pub fn one(root: &mut Root, _: &Shared) {
         check("one VCPU", &vm, vm.counts.pmis);
     }
     vm.set_mode(root, pmu::MODE_OFF);
+}
+
+/// A guest hides an overflow whose PMI is still on its way: by its status (SDM 20.2.4), or by the control register, through
+/// the kernel or through its VMM. The PMI is its own all the same, and no other VCPU's that runs next.
+pub fn hidden(root: &mut Root, _: &Shared) {
+    /// VMCALL; MOV ECX, 200,000; 1: DEC ECX; JNZ 1b; HLT.
+    const LOOP: &[u8] = &[0x0f, 0x01, 0xc1, 0xb9, 0x40, 0x0d, 0x03, 0x00, 0xff, 0xc9, 0x75, 0xfc, 0xf4];
+    for (msr, value, approved) in
+        [(OVF_CTRL, 1, false), (PERFEVTSEL0, 0, true), (PERFEVTSEL0, 0, false), (FIXED_CTR_CTRL, 0, true)]
+    {
+        let mut first = Vm::new(root, 0);
+        let mut second = Vm::new(root, 0x400);
+        second.set_mode(root, pmu::MODE_TRAPPED);
+        second.load_at(root, SECOND_CODE, LOOP);
+        second.bind(root);
+        assert_eq!(second.run(root), exit::VMCALL);
+        first.bind(root);
+        first.set_mode(root, pmu::MODE_DIRECT);
+        let fixed = msr == FIXED_CTR_CTRL;
+        let (control, sampling) = if fixed { (msr, 0xb) } else { (PERFEVTSEL0, SAMPLING) };
+        if approved {
+            first.approve(root, msr, value, value);
+            first.approve(root, control, sampling, sampling);
+        } else {
+            first.write_msr(root, control, sampling);
+        }
+        first.load(root, programs::hide());
+        for (register, value) in [
+            (reg::R8, if fixed { FIXED_CTR0 } else { PMC0 }),
+            (reg::R9, u64::from(fixed)),
+            (reg::R10, u64::from(!fixed)),
+            (reg::EDI, msr),
+            (reg::ESI, value),
+        ] {
+            first.set(register, value);
+        }
+        assert_eq!(first.run(root), exit::VMCALL);
+        // As quickly as a VMM can: the PMI comes up to 1,500 instructions after the overflow.
+        second.bind(root);
+        assert_eq!(second.run(root), exit::HLT);
+        assert_eq!(second.counts.pmis, 0, "MSR {msr:#x}, approved {approved}: another VCPU got the PMI");
+        first.bind(root);
+        assert_eq!(first.run(root), exit::HLT);
+        assert_eq!(
+            first.counts.pmis, 1,
+            "MSR {msr:#x}, approved {approved}: PMIs of the one that overflowed"
+        );
+        first.set_mode(root, pmu::MODE_OFF);
+        second.set_mode(root, pmu::MODE_OFF);
+    }
 }
 
 static FORGED: AtomicBool = AtomicBool::new(false);

@@ -44,9 +44,11 @@ inline void FORCE_INLINE
 pmu_write_control(vcpu_pmu_t *pmu, word_t control, uint64_t value)
 {
     uint64_t *saved = control == PMU_FIXED_CTRL ? &pmu->fixed_ctrl : &pmu->selector[control];
+    uint64_t interrupts = control == PMU_FIXED_CTRL ? FIXED_CTRL_ALL_PMI : PERFEVTSEL_INT;
+    uint64_t old = *saved;
     /* in raw mode the register may hold what the guest has written */
-    bool_t same = *saved == value && pmu->mode != PMU_MODE_RAW;
-    if (same) {
+    bool_t raw = pmu->mode == PMU_MODE_RAW;
+    if (old == value && !raw) {
         return;
     }
     *saved = value;
@@ -54,6 +56,9 @@ pmu_write_control(vcpu_pmu_t *pmu, word_t control, uint64_t value)
         pmu->active = (pmu->active & ~BIT(control)) | (word_t)is_active(control, value) << control;
     }
     if (pmuOwner == pmu) {
+        if ((old & ~value & interrupts) || raw) {
+            pmu_note_disarmed();
+        }
         x86_wrmsr(control == PMU_FIXED_CTRL ? IA32_FIXED_CTR_CTRL : IA32_PERFEVTSEL0 + control, value);
     }
 }

@@ -132,6 +132,7 @@ refuse(word_t argument)
     return EXCEPTION_SYSCALL_ERROR;
 }
 
+/* `buffer` is one that the thread may write. */
 static void
 answer(word_t *buffer, word_t index, word_t value)
 {
@@ -172,14 +173,14 @@ decode_write_msr(vcpu_t *vcpu, word_t msr, uint64_t value)
 }
 
 static exception_t
-decode_read_msr(vcpu_t *vcpu, word_t msr, word_t *buffer)
+decode_read_msr(vcpu_t *vcpu, word_t msr)
 {
     pmu_register_t reg = find_register(&vcpu->pmu, msr);
     if (reg.kind == PMU_REGISTER_NONE) {
         userError("VCPU PmuReadMSR: MSR 0x%lx is none of the context's.", msr);
         return refuse(0);
     }
-    answer(buffer, 0, read_register(vcpu, reg, msr));
+    answer(NULL, 0, read_register(vcpu, reg, msr));
     return EXCEPTION_NONE;
 }
 
@@ -207,8 +208,9 @@ decode_approve(vcpu_t *vcpu, word_t msr, uint64_t guest, uint64_t hardware)
 }
 
 static void
-get_guest_control(vcpu_pmu_t *pmu, word_t *buffer)
+get_guest_control(vcpu_pmu_t *pmu)
 {
+    word_t *buffer = lookupIPCBuffer(true, NODE_STATE(ksCurThread));
     word_t i;
     for (i = 0; i < PMU_N_CONTROL; i++) {
         answer(buffer, i, pmu->control[i].guest);
@@ -218,8 +220,9 @@ get_guest_control(vcpu_pmu_t *pmu, word_t *buffer)
 }
 
 static void
-get_geometry(word_t *buffer)
+get_geometry(void)
 {
+    word_t *buffer = lookupIPCBuffer(true, NODE_STATE(ksCurThread));
     word_t i;
     for (i = 0; i < 4; i++) {
         answer(buffer, i, pmuGeometry.leaf[i]);
@@ -258,7 +261,7 @@ decodePmuInvocation(word_t label, word_t length, vcpu_t *vcpu, word_t *buffer)
     }
     switch (label) {
     case X86VCPUPmuGetGeometry:
-        get_geometry(buffer);
+        get_geometry();
         break;
     case X86VCPUPmuSetMode:
         status = decode_set_mode(vcpu, getSyscallArg(0, buffer));
@@ -273,10 +276,10 @@ decodePmuInvocation(word_t label, word_t length, vcpu_t *vcpu, word_t *buffer)
         pmu_withdraw(&vcpu->pmu);
         break;
     case X86VCPUPmuGuestControl:
-        get_guest_control(&vcpu->pmu, buffer);
+        get_guest_control(&vcpu->pmu);
         break;
     case X86VCPUPmuReadMSR:
-        status = decode_read_msr(vcpu, getSyscallArg(0, buffer), buffer);
+        status = decode_read_msr(vcpu, getSyscallArg(0, buffer));
         break;
     }
     if (status == EXCEPTION_NONE) {

@@ -29,8 +29,11 @@ static vcpu_pmu_t noContext;
 
 vcpu_pmu_t *pmuOwner = &noContext;
 
-/* The TSC at the last VM exit of a VCPU with a PMU. */
+/* The TSC at the last VM exit of a VCPU whose PMU is active. */
 static uint64_t exitTime;
+
+/* The TSC when a counter of the owner last stopped raising PMIs: one may have been on its way. */
+static uint64_t disarmedTime;
 
 /* The next PMI vector belongs to a former owner, which has been given its PMI already. */
 static bool_t pmiStale;
@@ -39,6 +42,12 @@ void
 pmu_note_exit(void)
 {
     exitTime = x86_rdtsc();
+}
+
+void
+pmu_note_disarmed(void)
+{
+    disarmedTime = x86_rdtsc();
 }
 
 uint64_t
@@ -56,6 +65,22 @@ pmu_interrupting(vcpu_pmu_t *pmu)
     return bits;
 }
 
+/* Whether a counter raises PMIs on overflow. */
+static bool_t
+is_armed(vcpu_pmu_t *pmu)
+{
+    uint64_t selectors = 0;
+    word_t i;
+    if (pmu->mode == PMU_MODE_RAW) {
+        /* the guest may have written the control registers again since */
+        return true;
+    }
+    for (i = 0; i < pmuGeometry.n_gp; i++) {
+        selectors |= pmu->selector[i];
+    }
+    return (selectors & PERFEVTSEL_INT) || (pmu->fixed_ctrl & FIXED_CTRL_ALL_PMI);
+}
+
 static bool_t
 pmi_requested(void)
 {
@@ -67,25 +92,26 @@ pmi_requested(void)
  * taken under the next owner's name. So it is given to `from` now, and the vector is dropped when it comes: nothing
  * can merge with it, because no guest runs before it is taken.
  *
- * Which overflows have had their PMI cannot be known: the guest clears the status unseen. If a status bit that
- * raises a PMI is set, there may be one on its way, until PMI_DELAY has passed since the guest stopped.
+ * Which overflows have had their PMI cannot be known: the guest clears the status unseen. As long as a counter raises
+ * PMIs there may be one on its way, until PMI_DELAY has passed since the guest stopped; and as long after none does any
+ * more.
  */
 static void
 take_late_pmi(vcpu_pmu_t *from)
 {
-    bool_t expected;
+    uint64_t since;
     if (pmiStale) {
         /* what is in the APIC is not `from`'s: it has not run since */
         return;
     }
-    expected = from->status && (from->status & pmu_interrupting(from));
+    since = from->active && is_armed(from) ? exitTime : disarmedTime;
     do {
         if (pmi_requested()) {
             from->pmi = true;
             pmiStale = true;
             return;
         }
-    } while (expected && x86_rdtsc() - exitTime < PMI_DELAY);
+    } while (x86_rdtsc() - since < PMI_DELAY);
 }
 
 /* The guest of the owner, in raw mode, has written these itself. */

@@ -122,6 +122,7 @@ void pmu_set_mode(struct vcpu *vcpu, word_t mode);
 word_t pmu_entry_controls(struct vcpu *vcpu, word_t value);
 word_t pmu_exit_controls(struct vcpu *vcpu, word_t value);
 void pmu_note_exit(void);
+void pmu_note_disarmed(void);
 void pmu_switch(vcpu_pmu_t *to);
 void pmu_read_raw(vcpu_pmu_t *pmu);
 void pmu_count_completed(struct vcpu *vcpu, word_t what, uint64_t enabled);

@@ -51,6 +51,7 @@
 #define FIXED_CTRL_OS                   1
 #define FIXED_CTRL_USR                  2
 #define FIXED_CTRL_PMI                  8
+#define FIXED_CTRL_ALL_PMI              0x8888888888888888ull
 #define FIXED_CTRL_VALID                0xbull
 
 /* Fixed counter 0 counts retired instructions (SDM 20.2.2) */

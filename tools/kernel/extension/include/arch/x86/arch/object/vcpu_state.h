@@ -34,8 +34,13 @@
 #define XCR0_AVX                BIT(2)
 #define XCR0_HOST               XCR0_X87
 
-/* CR4 bits that bring registers which nothing switches: PKE, CET, PKS, UINTR (SDM 2.5) */
-#define CR4_WITHHELD            (BIT(22) | BIT(23) | BIT(24) | BIT(25))
+/* CR0 bits that are the processor's, not the guest's: NW and CD (SDM 27.3.2.1, 28.5.1) */
+#define CR0_WITHHELD            (BIT(29) | BIT(30))
+/*
+ * CR4 bits that bring registers which nothing switches: KL, PKE, CET, PKS, UINTR (SDM 2.5; KL: the internal wrapping key), FRED and
+ * what may come above it.
+ */
+#define CR4_WITHHELD            (BIT(19) | BIT(22) | BIT(23) | BIT(24) | BIT(25) | ~MASK(32))
 
 /* Exceptions that always exit: #DB, #AC, #MC */
 #define EXCEPTIONS_FORCED       (BIT(1) | BIT(17) | BIT(18))
