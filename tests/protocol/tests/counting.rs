@@ -194,3 +194,32 @@ fn counting_goes_on_after_a_restore() {
     other.run(Ring::User, 5);
     assert_eq!((other.read(0x4C1), machine.read(0x4C1)), (15, 10));
 }
+
+/// A guest with direct access may reach a data register either way: each bit is taken by both or by neither, and leaves the
+/// same. The differences are those of docs/assurance.md ("Assumed"): the hardware's bits of freezing and of the uncore, which
+/// no vPMU has, and those above a fixed counter's width, which a trapped write cuts.
+#[test]
+fn each_bit_is_the_same_trapped_and_direct() {
+    const STATUS_SET: u32 = 0x391;
+    const EVERY_COUNTER: u64 = 0xF_0000_00FF;
+    let (mut trapped, direct) = (Machine::new(ALL, ALL), Machine::new(ALL, ALL));
+    let mut different = Vec::new();
+    for msr in (0xC1..=0xC8).chain(0x309..=0x30C).chain(STATUS..=0x390).chain(0x4C1..=0x4C8) {
+        for bit in 0..64 {
+            let value = 1 << bit;
+            let mut pmu = direct.pmu.borrow_mut();
+            trapped.write(STATUS_SET, EVERY_COUNTER);
+            pmu.wrmsr(STATUS_SET, EVERY_COUNTER).unwrap();
+            let done = trapped.ask(1, Request::Write { msr, value }) == Reply::Done;
+            if done == pmu.wrmsr(msr, value).is_ok() {
+                for shown in [msr, STATUS] {
+                    assert_eq!(trapped.read(shown), pmu.rdmsr(shown).unwrap(), "{msr:#x}, bit {bit}");
+                }
+            } else {
+                different.push((msr, bit));
+            }
+        }
+    }
+    let above = (0x309..=0x30C).flat_map(|msr| (48..64).map(move |bit| (msr, bit)));
+    assert_eq!(different, above.chain([58, 59, 61].map(|bit| (0x390, bit))).collect::<Vec<_>>());
+}
