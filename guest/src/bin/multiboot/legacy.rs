@@ -156,8 +156,9 @@ pub fn check(checks: &mut Checks, _: &Information) {
     }
     checks.is("clock-by-8259a", CLOCK_BY_PIC.load(Relaxed) >= ENOUGH);
     masks(0xff, 0xff);
-    clock_flag();
     route(CLOCK_PIN, CLOCK_VECTOR.into());
+    // An edge on a masked pin is lost (82093AA data sheet, 3.2.4): the line must fall once more now.
+    clock_flag();
     while CLOCK_BY_IOAPIC.load(Relaxed) < ENOUGH {
         wait_for_interrupt();
     }
