@@ -7,6 +7,9 @@
       VM entry loads and VM exit saves and clears IA32_PERF_GLOBAL_CTRL (SDM volume 3C, 27.4 and 28.3.2.1);
     - [apic]: the local APIC holds at most one PMI (it is edge-triggered: 11.5.1), and no PMI arises while
       GLOBAL_CTRL is 0;
+    - an entry, an exit or a change by the policy domain is one operation, whatever the order in which the kernel writes
+      single registers in it ([Invariant.switched] is the one state inside an entry that a theorem speaks of);
+    - how many events the processor counts is given with [Tick], and when a guest runs with [Enter] and [Exit];
     - the trapped operations run only while no guest does (one logical processor). So a change of policy with the
       withdrawal of the approved pairs is one operation, and so is every other of the policy domain;
     - the guest's control registers are one copy here, [saved]. The kernel keeps it where it completes writes by
