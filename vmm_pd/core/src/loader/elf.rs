@@ -9,6 +9,9 @@ use elf::endian::LittleEndian;
 use elf::file::Class;
 use elf::segment::ProgramHeader;
 
+/// The most program headers of a kernel; each segment is compared with each, so that a file of many would load for ever.
+pub const MOST_HEADERS: usize = 128;
+
 /// Why a file is not a guest that can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ElfError {
@@ -18,6 +21,11 @@ pub enum ElfError {
     OtherMachine,
     /// Not an executable with fixed addresses (ET_EXEC).
     NotExecutable,
+    /// More program headers than [`MOST_HEADERS`].
+    Headers {
+        /// Their number.
+        count: usize,
+    },
     /// No segment to load.
     Empty,
     /// A segment's bytes are not all in the file.
@@ -59,6 +67,7 @@ impl fmt::Display for ElfError {
             Self::NotElf => f.write_str("no Linux bzImage and not an ELF file, or its headers are cut off"),
             Self::OtherMachine => f.write_str("not an ELF file for x86 of 32 bits or 64"),
             Self::NotExecutable => f.write_str("not an executable with fixed addresses (ET_EXEC)"),
+            Self::Headers { count } => write!(f, "{count} program headers, at most {MOST_HEADERS} are read"),
             Self::Empty => f.write_str("no segment to load"),
             Self::Truncated { address } => write!(f, "the file ends inside the segment at {address:#x}"),
             Self::Oversized { address } => {
@@ -98,6 +107,10 @@ impl<'a> Program<'a> {
         }
         if elf.ehdr.e_type != ET_EXEC {
             return Err(ElfError::NotExecutable);
+        }
+        let count = elf.segments().map_or(0, |table| table.len());
+        if count > MOST_HEADERS {
+            return Err(ElfError::Headers { count });
         }
         let program = Self { file, elf };
         if program.segments().next().is_none() {

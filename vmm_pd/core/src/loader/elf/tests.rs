@@ -54,6 +54,38 @@ fn try_load(file: &[u8]) -> Result<u64, ElfError> {
     Program::parse(file, ram(), LOWEST).map(|program| program.entry())
 }
 
+/// A file with this many headers, by ELF's number of 16 bits and by its extension (gABI, "ELF header", `PN_XNUM`).
+fn with_headers(count: usize, extended: bool) -> Vec<u8> {
+    let mut bytes = file(0x10000, &[CODE]);
+    let table = bytes.len().next_multiple_of(8);
+    bytes.resize(table, 0);
+    let one = bytes[HEADER..HEADER + PROGRAM_HEADER].to_vec();
+    (0..count).for_each(|_| bytes.extend(&one));
+    bytes[32..40].copy_from_slice(&(table as u64).to_le_bytes());
+    let half = if extended { u16::MAX } else { u16::try_from(count).expect("16 bits") };
+    bytes[56..58].copy_from_slice(&half.to_le_bytes());
+    if extended {
+        // The first section header has the number in `sh_info`.
+        let section = bytes.len() as u64;
+        bytes.extend([0; 64]);
+        let info = usize::try_from(section).expect("small") + 44;
+        bytes[info..info + 4].copy_from_slice(&u32::try_from(count).expect("32 bits").to_le_bytes());
+        bytes[40..48].copy_from_slice(&section.to_le_bytes());
+        bytes[60..62].copy_from_slice(&1u16.to_le_bytes());
+    }
+    bytes
+}
+
+/// The segments overlap, which is found where they are compared.
+#[test]
+fn a_file_of_very_many_headers_is_refused_before_they_are_compared() {
+    let overlap = Err(ElfError::Overlap { address: 0x10000 });
+    assert_eq!(try_load(&with_headers(MOST_HEADERS, false)), overlap);
+    for (count, extended) in [(MOST_HEADERS + 1, false), (70_000, true)] {
+        assert_eq!(try_load(&with_headers(count, extended)), Err(ElfError::Headers { count }));
+    }
+}
+
 #[test]
 fn a_segment_is_copied_and_its_rest_zeroed() {
     let mut memory = vec![0xaa; MEMORY];
