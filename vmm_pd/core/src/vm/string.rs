@@ -64,21 +64,25 @@ impl Elements {
     }
 
     /// The guest-physical address of byte `i` of the element, if the guest may access it so.
-    fn address<V: Vcpu>(&self, vcpu: &V, i: u64) -> Result<u64, NotMoved> {
+    fn address<V: Vcpu>(&self, vcpu: &mut V, i: u64) -> Result<u64, NotMoved> {
         let linear = self.linear(i);
         let found = self.paging.translate(vcpu, linear);
         let allowed = |to: &Translation| {
             (to.user || self.supervisor) && (!self.write || to.writable || self.writes_all)
         };
-        found.filter(allowed).map(|to| to.address).ok_or_else(|| {
+        let Some(to) = found.filter(allowed) else {
             let bit = |holds, bit| if holds { bit } else { 0 };
             let code = bit(found.is_some(), PRESENT) | bit(self.write, WRITE) | bit(!self.supervisor, USER);
-            NotMoved::PageFault { linear, code }
-        })
+            return Err(NotMoved::PageFault { linear, code });
+        };
+        if !to.accessed || self.write && !to.dirty {
+            self.paging.mark(vcpu, linear, self.write);
+        }
+        Ok(to.address)
     }
 
     /// The two ends of the element in guest-physical memory: one piece, or two where a page ends in it.
-    fn pieces<V: Vcpu>(&self, vcpu: &V) -> Result<[(u64, usize); 2], NotMoved> {
+    fn pieces<V: Vcpu>(&self, vcpu: &mut V) -> Result<[(u64, usize); 2], NotMoved> {
         let linear = self.linear(0);
         self.segment.check(self.offset, linear, self.bytes as u64).map_err(NotMoved::Segment)?;
         let room = usize::try_from(PAGE - linear % PAGE).map_or(self.bytes, |room| room.min(self.bytes));

@@ -219,6 +219,29 @@ fn rights_are_those_of_every_entry() {
     assert_eq!(rights(7, 6), None);
 }
 
+/// SDM vol. 3A, 4.8: flags in 32-bit entries, and in those of PAE paging, whose first level has none.
+#[test]
+fn flags_are_set_in_each_kind_of_paging() {
+    let marked = |cr4: u64, tables: &[(usize, u64, usize)], linear: u64| {
+        let mut memory = vec![0; 0x1_0000];
+        for (address, entry, bytes) in tables {
+            memory[*address..address + bytes].copy_from_slice(&entry.to_le_bytes()[..*bytes]);
+        }
+        let fields = [(Field::GuestCr0 as u32, PG), (Field::GuestCr4 as u32, cr4)].into();
+        let mut vcpu = Playback { fields, memory, ..Playback::default() };
+        let paging = Paging::of(&mut vcpu, 0x1020 & if cr4 & PAE == 0 { !0xfff } else { !0 });
+        paging.mark(&mut vcpu, linear, true);
+        let all = paging.translate(&vcpu, linear).map(|to| (to.accessed, to.dirty));
+        assert_eq!(all, Some((true, true)));
+        tables.iter().map(|(address, ..)| vcpu.memory[*address]).collect::<Vec<_>>()
+    };
+    let tables = [(0x1000 + 4, 0x2003, 4), (0x2000 + 8, 0xabcd_e003, 4)];
+    assert_eq!(marked(0, &tables, 0x0040_2123), [0x23, 0x63]);
+    assert_eq!(marked(PSE, &[(0x1000 + 4, 0x0140_0083, 4)], 0x0041_2345), [0xe3]);
+    let tables = [(0x1020 + 8, 0x2001, 8), (0x2000 + 8, 0x3003, 8), (0x3000 + 16, 0xf_abcd_e003, 8)];
+    assert_eq!(marked(PAE, &tables, 0x4020_2123), [0x01, 0x23, 0x63]);
+}
+
 #[test]
 fn without_paging_an_address_is_itself() {
     assert_eq!(translate(1, 0, 0, 0, &[], 0x1_2345_6789), Some(0x2345_6789));

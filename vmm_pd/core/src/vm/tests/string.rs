@@ -229,6 +229,18 @@ fn an_offset_wraps_inside_its_segment() {
     assert_eq!(outs(0, 2 | 1 << 10), (b"tptp".into(), 0xfffe));
 }
 
+/// SDM vol. 3A, 4.8: each entry on the way is accessed, the last one dirty if it is written.
+#[test]
+fn an_access_marks_the_entries_on_its_way() {
+    let setup = (0x20_0000, &[(Gpr::Rcx, 1), (Gpr::Rsi, 0x20_0000), (Gpr::Rdi, 0x20_0000)][..]);
+    for (bits, marks) in [(OUTS, 0x20), (INS, 0x60)] {
+        let (ran, memory) = string(0x3fd, bits, 1, ADDRESS_64, setup, 2);
+        assert!(ran.entries[2].completed);
+        let entries = [0x1000, 0x2000, 0x3000, 0x3008].map(|at| memory[at]);
+        assert_eq!(entries, [0x23, 0x23, 0x83, 0x83 | marks], "{bits:#x}");
+    }
+}
+
 /// SDM vol. 3A, 4.7: the error code says what the access was and whether the page is there, CR2 has the address.
 #[test]
 fn an_address_that_is_not_mapped_is_a_page_fault() {
