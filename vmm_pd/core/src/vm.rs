@@ -291,7 +291,7 @@ struct State {
     rip: u64,
     rflags: u64,
     interruptibility: u32,
-    /// A single-step trap is due, before any interrupt or NMI (SDM vol. 3A, table 6-2).
+    /// A debug trap is due, before any interrupt or NMI (SDM vol. 3A, table 6-2).
     steps: bool,
 }
 
@@ -335,6 +335,9 @@ impl State {
     fn step<V: Vcpu>(&mut self, vcpu: &mut V) {
         let blocking = interruptibility::STI | interruptibility::MOV_SS;
         if self.interruptibility & blocking != 0 {
+            // What MOV SS has held back comes now (SDM vol. 3C, 28.3.4).
+            let held = self.interruptibility & interruptibility::MOV_SS != 0;
+            self.steps = held && vcpu.read(Field::GuestPendingDebug) != 0;
             self.interruptibility &= !blocking;
             vcpu.write(Field::GuestInterruptibility, u64::from(self.interruptibility));
         }

@@ -157,12 +157,16 @@ fn fetch<V: Vcpu>(
     size: CodeSize,
     code: &mut [u8; LONGEST_INSTRUCTION],
 ) -> usize {
-    let base = if size == CodeSize::Bits64 { 0 } else { vcpu.read(Field::GuestCsBase) };
+    // SDM vol. 3A, 3.3: outside 64-bit code linear addresses have 32 bits.
+    let (base, mask) = match size {
+        CodeSize::Bits64 => (0, u64::MAX),
+        _ => (vcpu.read(Field::GuestCsBase), u64::from(u32::MAX)),
+    };
     let paging = Paging::of(vcpu, exit.cr3);
     let start = base.wrapping_add(exit.rip);
     let mut fetched = 0;
     for (i, byte) in (0..).zip(code) {
-        let at = paging.translate(vcpu, start.wrapping_add(i));
+        let at = paging.translate(vcpu, start.wrapping_add(i) & mask);
         if !at.is_some_and(|at| vcpu.read_memory(at.address, core::slice::from_mut(byte))) {
             break;
         }

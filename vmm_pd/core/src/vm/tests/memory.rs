@@ -125,6 +125,19 @@ fn an_event_that_could_not_be_delivered_ends_the_guest() {
     assert_eq!(stop, StopReason::Delivery(crate::Interruption(0x8000_0045)));
 }
 
+/// SDM vol. 3A, 3.3: in compatibility mode base and EIP add up to 32 bits.
+#[test]
+fn code_beyond_4_gib_is_at_the_start_of_memory() {
+    let mut memory = vec![0; 0x20_0000];
+    boot::write_tables(&mut memory);
+    memory[0x10_0000..0x10_0002].copy_from_slice(&[0x8b, 0x07]);
+    let violation = RawExit { rip: 0x11_0000, ..violation(0xfee0_0030, 0x181) };
+    let on_enter = vec![(1, Field::GuestCsAccessRights, 0xc09b), (1, Field::GuestCsBase, 0xffff_0000)];
+    let exits = [Return::Exit(violation)].into();
+    let (ran, _) = run_on_vcpu(usual, Playback { exits, memory, on_enter, ..Playback::default() });
+    assert_eq!(ran.entries[1].registers.map(|values| values.low(Gpr::Rax)), Some(0x5_0014));
+}
+
 fn translate(
     cr0: u64,
     cr4: u64,

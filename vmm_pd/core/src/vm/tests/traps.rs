@@ -56,6 +56,17 @@ fn a_single_step_comes_before_an_interrupt() {
     assert_ne!(ran.entries[4].primary_controls & primary::INTERRUPT_WINDOW, 0);
 }
 
+/// SDM vol. 3A, 6.8.3: a data breakpoint that MOV SS has held back comes after the next instruction, before an interrupt.
+#[test]
+fn a_breakpoint_that_mov_ss_held_back_comes_before_an_interrupt() {
+    for (pending, injection) in [(1 << 12 | 1, Interruption::NONE), (0, Interruption::external(0x33))] {
+        let self_ipi = RawExit { rflags: IF | 2, interruptibility: 2, ..wrmsr(0x83f, 0x33) };
+        let exits = [&apic_with_lvtpc(0x45)[..], &[self_ipi]].concat();
+        let ran = run_after(&[(Field::GuestPendingDebug, pending)], &exits, Vec::new());
+        assert_eq!((ran.entries[4].injection, ran.field(Field::GuestPendingDebug)), (injection, pending));
+    }
+}
+
 /// SDM vol. 3C, 27.7.3: the trap after HLT makes the processor active again.
 #[test]
 fn a_single_step_ends_hlt() {
