@@ -7,6 +7,7 @@ use crate::root::Root;
 use crate::threads::Thread;
 use crate::vm::{LAST_PAGE, Vm};
 use crate::vmcs::{self, exit};
+use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use sel4_abi::numbers::{label, object, slot, syscall, vm_enter};
 use sel4_abi::{Error, Ipc, Rights, VmEnter, yield_now};
@@ -184,6 +185,64 @@ pub fn ports(root: &mut Root, _: &Shared) {
         vm.load(root, READ_PORT);
         assert_eq!(vm.enter(root).reason, exit::IO, "had run: {had_run}: the port outlived its capability");
     }
+}
+
+/// What a search for descriptors came to: 1 found none, 2 found one.
+static SEARCHED: AtomicU64 = AtomicU64::new(0);
+
+/// Looks for a segment beyond the kernel's descriptors, with one in RSP: a read-write data segment of privilege level 3 (SDM 3.4.5),
+/// which every interrupt leaves in the kernel's memory.
+#[unsafe(naked)]
+extern "C" fn search_descriptors() -> ! {
+    naked_asm!(
+        "mov rsp, 0x00cff3000000ffff",
+        "mov r8d, 40",
+        "2:",
+        "mov ecx, {first}",
+        "3:",
+        "lar eax, ecx",
+        "jz 4f",
+        "add ecx, 8",
+        "cmp ecx, 0x10000",
+        "jb 3b",
+        "dec r8d",
+        "jnz 2b",
+        "mov qword ptr [rip + {searched}], 1",
+        "jmp 5f",
+        "4:",
+        "mov qword ptr [rip + {searched}], 2",
+        "5:",
+        "pause",
+        "jmp 5b",
+        first = const DESCRIPTORS * 8 + 3,
+        searched = sym SEARCHED,
+    )
+}
+
+/// The kernel's descriptors.
+const DESCRIPTORS: u16 = 9;
+
+/// A VM exit sets the limit of GDTR to 0xffff (SDM 28.5.2): the kernel's memory behind its descriptors does not become descriptors
+/// that user level can load.
+pub fn descriptors(root: &mut Root, _: &Shared) {
+    let mut vm = Vm::new(root, 0);
+    vm.bind(root);
+    vm.load(root, programs::protected());
+    assert_eq!(vm.run(root), exit::VMCALL);
+    let mut gdtr = [0; 5];
+    // SAFETY: CR4.UMIP is clear; SGDT writes ten bytes.
+    unsafe { core::arch::asm!("sgdt [{}]", in(reg) &raw mut gdtr) };
+    assert_eq!(gdtr[0], DESCRIPTORS * 8 - 1, "the limit");
+    let thread = Thread::new(root, search_descriptors, &STACK, &BUFFER);
+    thread.start(root);
+    for _ in 0..1_000 {
+        if SEARCHED.load(Ordering::Relaxed) != 0 {
+            break;
+        }
+        yield_now();
+    }
+    thread.stop(root);
+    assert_eq!(SEARCHED.load(Ordering::Relaxed), 1, "user level found a descriptor behind the kernel's");
 }
 
 /// A page is not mapped into an EPT that is not named.

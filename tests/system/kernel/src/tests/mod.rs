@@ -61,6 +61,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a reply lets the most urgent thread run", replies::order),
     ("a reply leads a thread that has faulted elsewhere", faults::led),
     ("a reply leads no thread to an address that is not canonical", faults::not_canonical),
+    ("user level reaches the kernel's descriptors alone", mends::descriptors),
     ("ports go with the capability that gave them", mends::ports),
     ("a page is not mapped into no EPT", mends::map_without_ept),
     ("a deleted VCPU leaves nothing", mends::deleted),
