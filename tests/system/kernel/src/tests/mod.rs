@@ -3,6 +3,7 @@
 mod access;
 mod approved;
 mod authority;
+mod control;
 mod counting;
 mod ept;
 mod faults;
@@ -75,8 +76,8 @@ const TESTS: &[(&str, Test)] = &[
     ("XCR0 is the host's after an entry that fails", state::xcr0_after_failure),
     ("TSC_AUX is each guest's own", state::tsc_aux),
     ("PAT is each guest's own", state::pat),
-    ("CR4 bits whose registers nothing switches stay clear", state::cr4),
-    ("a guest leaves the caches on", state::caches),
+    ("CR4 bits whose registers nothing switches stay clear", control::cr4),
+    ("a guest leaves the caches on", control::caches),
     ("wrong MSRs and XCR0 values are refused", state::refusals),
     ("2 MiB pages of an EPT", ept::large_page),
     ("guest-physical addresses above 48 bits are refused", ept::too_high),
