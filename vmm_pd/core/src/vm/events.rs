@@ -17,7 +17,7 @@ impl<L: PmuLink> Vm<L> {
 
     /// Whether there is nothing to inject and nothing to wait for.
     fn is_quiet(&self) -> bool {
-        self.deadline().is_none()
+        !self.waits()
             && self.timer.is_idle()
             && !self.apic.has_ended()
             && !self.devices.ioapic.has_message()
@@ -112,10 +112,16 @@ impl<L: PmuLink> Vm<L> {
         Ok(())
     }
 
+    /// Whether a time is waited for, be it that of an interrupt that pends already.
+    fn waits(&self) -> bool {
+        let timers = self.apic.timer_deadline().is_some() || self.devices.deadline().is_some();
+        timers || self.delayed_pmi.is_some()
+    }
+
     /// Lets timers that have run out act.
     fn expire<V: Vcpu>(&mut self, vcpu: &V) {
-        // That of an interrupt that pends, too: what it has missed until the interrupt is taken is lost.
-        if self.apic.timer_deadline().is_some() || self.deadline().is_some() {
+        // What a timer has missed until its interrupt is taken is lost.
+        if self.waits() {
             let now = vcpu.now();
             self.apic.tick(now);
             self.devices.tick(now);

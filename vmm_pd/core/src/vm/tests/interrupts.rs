@@ -139,13 +139,13 @@ fn a_timer_whose_interrupt_pends_lets_the_guest_run() {
     let exits = [&apic_with_lvtpc(FIXED)[..], &timer, &[expired]].concat();
     let ran = run(&exits);
     assert_eq!(ran.field(Field::PreemptionTimer), u64::from(u32::MAX), "it pends");
-    // Taken, and the next one pends; not that of the time before.
-    let ran = run(&[&exits[..], &[window]].concat());
-    assert_eq!(ran.entries[8].injection, Interruption::external(0x40));
-    assert_eq!(
-        (ran.entries[8].primary_controls & primary::INTERRUPT_WINDOW, ran.field(Field::PreemptionTimer)),
-        (0, 0)
-    );
+    // An entry takes 1000 cycles. What ran out while the interrupt pended was one with it: the next is the fourth.
+    let timer = [wrmsr(0x83e, 0xb), wrmsr(0x832, 1 << 17 | 0x40), wrmsr(0x838, 10_000)];
+    let exits = [&apic_with_lvtpc(FIXED)[..], &timer, &[exit(10); 32], &[window]].concat();
+    let ran = run(&exits);
+    assert_eq!(ran.entries.last().map(|entry| entry.injection), Some(Interruption::external(0x40)));
+    let next = 6_000 + 4 * 10_000;
+    assert_eq!(ran.field(Field::PreemptionTimer), (next - 39_000) >> 5);
 }
 
 /// The policy delays PMIs: they come by the timer, merged.
