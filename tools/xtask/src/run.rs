@@ -180,7 +180,7 @@ const PMU_NEEDED: &str = "it takes a machine with PMU version 4 or 5 and full-wi
                           version 2), and a policy that asks for no more than the machine has";
 /// What may be the cause when the machine has printed nothing.
 const SILENT: &str = "it printed nothing: seL4 stops without a word on a processor that lacks what it needs, as pages of \
-                      1 GiB; leave out --model, or give it more time by --timeout";
+                      1 GiB; leave out --model, see whether --config debug prints more, or give it more time by --timeout";
 /// The channel of system.xml from the policy domain to the VMM.
 const CHANNEL: u8 = 1;
 /// What is printed when something of ours breaks.

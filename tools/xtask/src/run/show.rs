@@ -18,6 +18,8 @@ const REASONS: &[(&str, &str)] = &[
     ("ept-violation", "registers of the local APIC in memory"),
     ("cr-access", "control registers"),
     ("dr-access", "debug registers"),
+    ("wbinvd", "WBINVD"),
+    ("xsetbv", "XSETBV"),
 ];
 
 /// The report as text.
