@@ -229,14 +229,26 @@ fn shown(path: &Path) -> Outcome<String> {
 
 /// Builds the PMU library and returns its path.
 fn build_library() -> Outcome<PathBuf> {
+    let library = preloadable(target().join("release/libbochs_pmu.so"))?;
     run("the build of bochs_pmu", cargo().args(["build", "--quiet", "--release", "--package", "bochs_pmu"]))
         .map_err(|e| Failure::Environment(e.to_string()))?;
-    let library = target().join("release/libbochs_pmu.so");
     if library.is_file() {
         Ok(library)
     } else {
         Err(Failure::Environment(format!("the build of bochs_pmu did not make {}", library.display())))
     }
+}
+
+/// A library that LD_PRELOAD can name. Else Bochs would run without the PMU, and seL4 stop without a word (ld.so(8): spaces
+/// and colons separate names there, and nothing escapes them).
+fn preloadable(library: PathBuf) -> Outcome<PathBuf> {
+    if library.as_os_str().as_encoded_bytes().iter().any(|byte| [b' ', b':'].contains(byte)) {
+        return Err(Failure::Environment(format!(
+            "{} has a space or a colon, and cannot be preloaded into Bochs; set CARGO_TARGET_DIR to a folder without",
+            library.display()
+        )));
+    }
+    Ok(library)
 }
 
 /// The full name of the CPU model, from what the installed Bochs offers.
@@ -340,6 +352,15 @@ mod tests {
         let expected = "setpmem 0x8000000 1 0x1\nsetpmem 0x8020000 1 0xab\nsetpmem 0x8040000 1 0x3\n";
         assert_eq!(machine.touches().unwrap(), expected);
         std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn a_library_that_cannot_be_preloaded_is_refused() {
+        for (path, taken) in [("/target/x.so", true), ("/my target/x.so", false), ("/a:b/x.so", false)] {
+            let refused = super::preloadable(path.into()).err().map(|failure| failure.to_string());
+            assert_eq!(refused.is_none(), taken, "{path}");
+            assert!(refused.is_none_or(|text| text.contains("set CARGO_TARGET_DIR")));
+        }
     }
 
     #[test]
