@@ -117,6 +117,8 @@ pub struct PmiCounts {
     pub lost: u64,
     /// The guest's LVTPC was masked or cannot deliver, or the policy domain found no overflow.
     pub spurious: u64,
+    /// Raised while an earlier one was held back by the policy's limit: the guest gets one PMI for both.
+    pub joined: u64,
 }
 
 /// What the VMM counts.
@@ -253,8 +255,11 @@ impl fmt::Display for Report<'_> {
             self.mode, s.control_traps, s.control_reads
         )?;
         writeln!(f, " data_accesses={} ppc={}", s.data_accesses, self.calls)?;
-        let PmiCounts { raised, delivered, lost, spurious } = s.pmi;
-        writeln!(f, "@pmi raised={raised} delivered={delivered} lost={lost} spurious={spurious}")?;
+        let PmiCounts { raised, delivered, lost, spurious, joined } = s.pmi;
+        writeln!(
+            f,
+            "@pmi raised={raised} delivered={delivered} lost={lost} spurious={spurious} joined={joined}"
+        )?;
         writeln!(
             f,
             "@faults gp={} unknown_msrs={} unknown_ports={}",

@@ -56,6 +56,7 @@ pub fn text(report: &Report) -> String {
         ("delivered", "as the guest's LVTPC says"),
         ("lost", "merged with one not yet taken"),
         ("spurious", "LVTPC masked: the guest is in its handler, and sees the overflow there"),
+        ("joined", "with one that the policy's limit held back: one PMI for both"),
     ] {
         row(&format!("PMIs {name}"), report.pmi.get(name).copied().unwrap_or(0), about);
     }

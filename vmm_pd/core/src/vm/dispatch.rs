@@ -201,7 +201,7 @@ impl<L: PmuLink> Vm<L> {
             OverflowDecision::Delay { cycles } if self.delayed_pmi.is_none() => {
                 self.delayed_pmi = Some(cpu.vcpu.now().saturating_add(cycles));
             }
-            OverflowDecision::Delay { .. } => self.statistics.pmi.lost += 1,
+            OverflowDecision::Delay { .. } => self.statistics.pmi.joined += 1,
             OverflowDecision::Spurious => self.statistics.pmi.spurious += 1,
         }
         Outcome::Again
