@@ -121,6 +121,8 @@ fn boot_of(cases: Vec<Case>, observed: &Observed) -> Boot {
 /// The cases in the serial log, each with its two marks.
 fn cases(serial: &str, marks: &Value) -> Result<Vec<Case>, String> {
     let mut cases: Vec<Case> = Vec::new();
+    // Lines with perf's numbers of samples, and of lost ones.
+    let mut said = [0, 0];
     let console = serial.lines().filter_map(|line| line.strip_prefix(lines::GUEST)?.strip_prefix(SAID));
     for (name, value) in console.filter_map(|line| line.split_once(" | ")) {
         let numbers = || {
@@ -136,10 +138,22 @@ fn cases(serial: &str, marks: &Value) -> Result<Vec<Case>, String> {
                 [case.cycles, case.checksum] =
                     <[u64; 2]>::try_from(numbers()?).map_err(|_| "the work's line has not two numbers")?;
             }
-            ("samples", numbers) => case.samples = numbers()?.iter().sum(),
-            ("lost", numbers) => case.lost = numbers()?.iter().sum(),
+            ("samples", numbers) => {
+                case.samples = numbers()?.iter().sum();
+                said[0] += 1;
+            }
+            ("lost", numbers) => {
+                case.lost = numbers()?.iter().sum();
+                said[1] += 1;
+            }
             _ => {}
         }
+    }
+    if said[0] != said[1] {
+        return Err(format!(
+            "perf told its samples {} times, and how many it lost {} times",
+            said[0], said[1]
+        ));
     }
     let marks = marks.as_array().map_or(&[] as &[Value], Vec::as_slice);
     if marks.len() != 2 * cases.len() {
@@ -211,6 +225,11 @@ pub mod tests {
         assert!(cases(&LOG.replace("1100 7", "many 7"), &marks).unwrap_err().contains("many"));
         let without = LOG.replace("guest: linux | work | 1100 7\n", "");
         assert!(cases(&without, &marks).unwrap_err().contains("not come to its end"));
+        assert!(
+            cases(&LOG.replace("guest: linux | lost | 0\n", ""), &marks)
+                .unwrap_err()
+                .contains("lost 0 times")
+        );
         // Without samples there is no number: perf has failed.
         assert!(cases(&LOG.replace("samples | 60", "samples | x"), &marks).is_err());
     }
