@@ -102,7 +102,8 @@ fn the_last_lines_before_an_exit_are_seen() {
 
 #[test]
 fn a_line_is_seen_once_and_whole() {
-    let path = scratch("lines").join("log");
+    let folder = scratch("lines");
+    let path = folder.join("log");
     let mut file = std::fs::File::create(&path).unwrap();
     let mut lines = Lines::new(&path);
     file.write_all(b"a\nb").unwrap();
@@ -110,6 +111,7 @@ fn a_line_is_seen_once_and_whole() {
     file.write_all(b"c\r\n").unwrap();
     assert_eq!(lines.new_ones(), ["bc"]);
     assert!(lines.new_ones().is_empty());
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -122,4 +124,5 @@ fn one_run_at_a_time_uses_a_folder() {
     assert!(refused.contains("another run uses"), "{refused}");
     drop(first);
     assert!(Folder::claim(&path, &[]).is_ok());
+    std::fs::remove_dir_all(path).unwrap();
 }
