@@ -77,6 +77,7 @@ impl Processor {
     pub fn reset(&mut self, now: u64) {
         self.sync(now);
         self.pmu = Pmu::new(*self.pmu.geometry(), self.pmu.capabilities());
+        self.line.reset();
         self.transition = Transition::None;
         self.guest = false;
     }

@@ -40,6 +40,11 @@ impl PmiLine {
         self.due = self.due.map(|due| due.min(now));
     }
 
+    /// The processor is reset: nothing is on its way.
+    pub fn reset(&mut self) {
+        self.due = None;
+    }
+
     /// When the request on its way is due.
     #[must_use]
     pub fn due(&self) -> Option<u64> {

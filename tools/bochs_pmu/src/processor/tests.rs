@@ -190,3 +190,20 @@ fn a_reset_starts_the_registers_and_the_slots_again() {
     assert_eq!(processor.pmu.rdmsr(msr::IA32_PERFEVTSEL0), Ok(0));
     assert_eq!((processor.totals.host.instructions, processor.costs), (107, costs));
 }
+
+/// SDM vol. 3A, table 10-1: after a reset no counter has overflowed; what was on its way is gone, and does not stand for the
+/// overflows that follow.
+#[test]
+fn a_reset_takes_back_the_pmi_on_its_way() {
+    let settings = Settings { skid: 50, ..Settings::default() };
+    let mut processor = counting(INSTRUCTIONS | OS | INT | EN, &settings);
+    processor.pmu.wrmsr(msr::IA32_A_PMC0, MAX).expect("a value of the counter's width");
+    processor.sync(1000);
+    processor.reset(1010);
+    processor.restart(0);
+    assert!(!processor.pmi_due(2000), "the PMI of before the reset");
+    processor.pmu.wrmsr(msr::IA32_PERFEVTSEL0, INSTRUCTIONS | OS | INT | EN).expect("a valid selector");
+    processor.pmu.wrmsr(msr::IA32_A_PMC0, MAX).expect("a value of the counter's width");
+    processor.sync(10);
+    assert!(processor.pmi_due(60), "the PMI of after it");
+}
