@@ -156,7 +156,10 @@ impl LocalApic {
         match (self.mode, mode) {
             (Mode::Disabled, Mode::X2Apic) | (Mode::X2Apic, Mode::XApic) => return Err(GeneralProtection),
             // 11.4.3: switched on again, the APIC is as after reset.
-            (_, Mode::Disabled) => *self = Self { mode, memory: self.memory, ..Self::new() },
+            // An NMI that pends is the processor's.
+            (_, Mode::Disabled) => {
+                *self = Self { mode, memory: self.memory, nmi: self.nmi, ..Self::new() };
+            }
             _ => self.mode = mode,
         }
         self.address = address;
@@ -191,7 +194,7 @@ impl LocalApic {
     /// further one would be no other: a guest that takes none is not stopped for each.
     pub fn deadline(&self) -> Option<u64> {
         let [vector, ..] = self.lvt[LVT_TIMER].to_le_bytes();
-        self.timer_deadline().filter(|_| !self.requested.contains(vector))
+        self.timer_deadline().filter(|_| self.is_news(vector))
     }
 
     /// When the timer runs out next, in TSC cycles; none if it does not run or cannot interrupt.

@@ -170,6 +170,8 @@ pub mod reason {
     pub const ENTRY_REFUSED: u32 = u32::MAX;
     /// In an exit reason: VM entry failed after it began to load the guest's state (SDM vol. 3C, 25.9.1).
     pub const ENTRY_FAILED: u32 = 1 << 31;
+    /// An external interrupt, which the kernel passes on if it is a PMI.
+    pub const PMI: u32 = 1;
     /// Triple fault.
     pub const TRIPLE_FAULT: u32 = 2;
     /// WRMSR.
@@ -184,7 +186,7 @@ pub mod reason {
         }
         match reason & !ENTRY_FAILED {
             0 => "exception-or-nmi",
-            1 => "pmi",
+            PMI => "pmi",
             TRIPLE_FAULT => "triple-fault",
             3 => "init",
             4 => "sipi",
@@ -257,7 +259,7 @@ impl RawExit {
         let [byte, ..] = self.qualification.to_le_bytes();
         match self.reason {
             0 => VmExit::ExceptionOrNmi,
-            1 => VmExit::ExternalInterrupt { vector: byte },
+            reason::PMI => VmExit::ExternalInterrupt { vector: byte },
             reason::TRIPLE_FAULT => VmExit::TripleFault,
             3 => VmExit::InitSignal,
             4 => VmExit::StartupIpi,

@@ -28,7 +28,7 @@ pub enum Owner {
 }
 
 /// PMU MSRs as ranges (SDM vol. 4, table 2-2), with their owner. The policy domain knows which of them the
-/// guest has; IA32_PEBS_ENABLE, MSR_OFFCORE_RSP and the like are here so that its statistics see them.
+/// guest has; IA32_PEBS_ENABLE and the like are here so that its statistics see them.
 const PMU: &[(u32, u32, Owner)] = &[
     (0xc1, 0xc8, Owner::PmuData),
     (0x186, 0x18d, Owner::PmuControl),

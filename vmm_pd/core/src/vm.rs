@@ -84,6 +84,10 @@ pub struct Vm<L> {
     delayed_pmi: Option<u64>,
     /// The guest halts with interrupts disabled since this time, and is let in once more: a PMI may be there as NMI.
     last_look: Option<u64>,
+    /// The last entry left the guest halted.
+    halted: bool,
+    /// At the last entry a debug trap was due.
+    steps: bool,
 }
 
 /// What the VMM knows of the guest between an exit and the next entry.
@@ -122,6 +126,8 @@ impl<L: PmuLink> Vm<L> {
             error_code: false,
             delayed_pmi: None,
             last_look: None,
+            halted: false,
+            steps: false,
         })
     }
 
@@ -223,6 +229,7 @@ impl<L: PmuLink> Vm<L> {
         self.history.push(exit);
         self.injection = exit.injection;
         let looked = self.last_look.take().is_some();
+        let halted = core::mem::take(&mut self.halted);
         if looked && exit.reason == reason::PREEMPTION_TIMER {
             return Err(StopReason::Halted);
         }
@@ -234,7 +241,8 @@ impl<L: PmuLink> Vm<L> {
             rip: exit.rip,
             rflags: exit.rflags,
             interruptibility: exit.interruptibility,
-            steps: false,
+            // A PMI may come before the entry: the guest has not run since then.
+            steps: self.steps && exit.reason == reason::PMI && vcpu.read(Field::GuestPendingDebug) != 0,
         };
         let mut halt = looked;
         entry.completed = match outcome {
@@ -276,10 +284,16 @@ impl<L: PmuLink> Vm<L> {
         entry.primary_controls = self.prepare(vcpu, Some(&state));
         // SDM vol. 3C, 27.6.2: an injected event makes a halted processor active.
         // And so does a pending debug exception (27.7.3).
-        if halt && !self.injection.is_valid() && !state.steps {
-            self.can_wake(vcpu, &state)?;
-            vcpu.write(Field::GuestActivity, activity::HLT);
+        if !self.injection.is_valid() && !state.steps {
+            if halt {
+                self.can_wake(vcpu, &state)?;
+                vcpu.write(Field::GuestActivity, activity::HLT);
+            } else if halted && outcome == Outcome::Again {
+                self.halts_on(vcpu, &state)?;
+            }
+            self.halted = halt || halted && outcome == Outcome::Again;
         }
+        self.steps = state.steps;
         entry.rip = state.rip;
         entry.injection = self.injection;
         Ok(())

@@ -197,7 +197,10 @@ impl LocalApic {
                 self.write_lvt((register - number::LVT) as usize, value);
             }
             number::INITIAL_COUNT => self.timer.set_initial(value, now),
-            number::DIVIDE => self.timer.set_divide(value),
+            number::DIVIDE => {
+                self.tick(now);
+                self.timer.set_divide(value, now);
+            }
             _ => return None,
         }
         Some(())

@@ -149,6 +149,18 @@ impl LocalApic {
         self.enabled()
     }
 
+    /// Whether a fixed interrupt that arrives now would be seen: one with this vector does not pend yet, or its error is a new
+    /// one or interrupts anew.
+    pub(super) fn is_news(&self, vector: u8) -> bool {
+        if vector >= vectors::FIRST {
+            return !self.requested.contains(vector);
+        }
+        let entry = self.lvt[LVT_ERROR];
+        let [error, ..] = entry.to_le_bytes();
+        let interrupts = entry & LVT_MASKED == 0 && error >= vectors::FIRST;
+        self.errors & access::ERROR_RECEIVED_VECTOR == 0 || interrupts && !self.requested.contains(error)
+    }
+
     /// 11.5.3: the error is kept, and interrupts unless its entry is masked.
     pub(super) fn error(&mut self, error: u32) {
         self.errors |= error;

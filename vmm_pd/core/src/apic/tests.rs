@@ -290,3 +290,68 @@ fn a_timer_that_ran_out_masked_is_lost() {
     apic.write_memory(TIMER, 0x40, 1000);
     assert_eq!((apic.deadline(), apic.pending()), (None, None));
 }
+
+/// SDM vol. 3A, 11.5.4: the divided clock counts the current count down, which a new divisor does not change.
+#[test]
+fn a_new_divisor_changes_the_rate_and_not_the_count() {
+    for entry in [0x40, 1 << 17 | 0x40, 1 << 17 | LVT_MASKED | 0x40] {
+        let mut apic = enabled();
+        apic.write_memory(TIMER, entry, 0);
+        apic.write_memory(DIVIDE, 0xb, 0);
+        apic.write_memory(INITIAL, 1000, 0);
+        apic.write_memory(DIVIDE, 3, 400);
+        assert_eq!([400, 416].map(|now| apic.read_memory(CURRENT, now)), [600, 599], "{entry:#x}");
+        let deadline = (entry & LVT_MASKED == 0).then_some(400 + 600 * 16);
+        assert_eq!(apic.deadline(), deadline, "{entry:#x}");
+        // The same one again changes nothing.
+        apic.write_memory(DIVIDE, 3, 407);
+        assert_eq!(apic.deadline(), deadline, "{entry:#x}");
+    }
+    // A period that ended before the write has interrupted, and the next one has begun.
+    let mut apic = enabled();
+    apic.write_memory(TIMER, 1 << 17 | 0x40, 0);
+    apic.write_memory(DIVIDE, 0xb, 0);
+    apic.write_memory(INITIAL, 1000, 0);
+    apic.write_memory(DIVIDE, 3, 1400);
+    assert_eq!((apic.pending(), apic.read_memory(CURRENT, 1400)), (Some(0x40), 600));
+    // A deadline is one of the time-stamp counter, which is not divided.
+    apic.write_memory(TIMER, 2 << 17 | 0x41, 1400);
+    apic.set_tsc_deadline(5000, 1400, 1400);
+    apic.write_memory(DIVIDE, 0xb, 1400);
+    assert_eq!(apic.deadline(), Some(5000));
+}
+
+/// SDM vol. 3A, 6.7.1: an NMI that waits for the end of another waits in the processor, which has got it.
+#[test]
+fn an_nmi_that_pends_outlives_the_apic() {
+    let mut apic = enabled();
+    apic.write_memory(ICR, 1 << 18 | 4 << 8, 0);
+    apic.set_base(apic.address()).expect("it can be switched off");
+    assert!(apic.nmi_pending());
+}
+
+/// SDM vol. 3A, 11.5.3: a bit of the error status is set once. A period of one cycle whose interrupts are errors must not
+/// stop the guest for each.
+#[test]
+fn a_timer_with_an_illegal_vector_is_one_error() {
+    let mut apic = enabled();
+    apic.write_memory(TIMER, 1 << 17 | 0x0f, 0);
+    apic.write_memory(INITIAL, 1, 0);
+    assert_eq!(apic.deadline(), Some(2));
+    apic.tick(1000);
+    assert_eq!(apic.deadline(), None, "the error is known");
+    apic.write_memory(ESR, 0, 1001);
+    assert_eq!(
+        (apic.read_memory(ESR, 1001), apic.deadline()),
+        (1 << 6, Some(1002)),
+        "the next one is a new error"
+    );
+    // Each error interrupts, but those that come before its interrupt is taken are one with it.
+    apic.write_memory(0x370, 0x61, 1001);
+    apic.tick(2001);
+    assert_eq!((apic.pending(), apic.deadline()), (Some(0x61), None));
+    apic.acknowledge(0x61);
+    assert_eq!(apic.deadline(), Some(2002));
+    apic.write_memory(0x370, LVT_MASKED | 0x61, 2001);
+    assert_eq!(apic.deadline(), None);
+}

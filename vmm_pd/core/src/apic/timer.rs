@@ -44,9 +44,14 @@ impl Timer {
         self.divide
     }
 
-    /// A write of the divide configuration register; only bits 3, 1 and 0 exist.
-    pub const fn set_divide(&mut self, value: u32) {
+    /// A write of the divide configuration register; only bits 3, 1 and 0 exist. What is left of the count is counted down
+    /// at the new rate.
+    pub fn set_divide(&mut self, value: u32, now: u64) {
+        let (ticks, old) = (u64::from(self.current(now)), self.divide);
         self.divide = value & 0xb;
+        if ticks != 0 && self.divide != old {
+            self.deadline = Some(now.saturating_add(ticks * self.divisor()));
+        }
     }
 
     /// TSC cycles in a timer tick (figure 11-10).

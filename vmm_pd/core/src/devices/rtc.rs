@@ -121,6 +121,8 @@ impl Rtc {
             self.index = value & 0x7f;
             return;
         }
+        // What has happened until now did so by the time and the registers until now.
+        self.look(now);
         let mut date = self.date(now);
         let number = self.parse(value);
         match self.index {
@@ -138,7 +140,6 @@ impl Rtc {
             YEAR => date.set_year_of_century(number),
             B => {
                 let held = value & B_SET != 0;
-                self.look(now);
                 // "SET": it also disables the interrupt of updates.
                 self.memory[usize::from(B)] = if held { value & !UPDATE } else { value };
                 match (held, self.held) {
@@ -153,7 +154,6 @@ impl Rtc {
             }
             index if usize::from(index) == CENTURY => date.set_century(number),
             index => {
-                self.look(now);
                 self.memory[usize::from(index) % BYTES] = value;
                 return;
             }

@@ -12,9 +12,10 @@ const LINE_CONTROL: u16 = 3;
 const MODEM_CONTROL: u16 = 4;
 const LINE_STATUS: u16 = 5;
 const MODEM_STATUS: u16 = 6;
-/// Interrupt enable: received data; transmitter empty. Line and modem status never change.
+/// Interrupt enable: received data; transmitter empty; line status. Modem status does not interrupt.
 const IER_RECEIVED: u8 = 1 << 0;
 const IER_EMPTY: u8 = 1 << 1;
+const IER_LINE_STATUS: u8 = 1 << 2;
 /// Line control: the divisor is at offsets 0 and 1.
 const LCR_DIVISOR: u8 = 1 << 7;
 /// Line status: a byte is there to be read.
@@ -23,10 +24,11 @@ const LSR_DATA: u8 = 1 << 0;
 const LSR_OVERRUN: u8 = 1 << 1;
 /// Line status: transmitter empty.
 const LSR_EMPTY: u8 = 1 << 5 | 1 << 6;
-/// Interrupt identification: no interrupt pends; the transmitter is empty; data was received; FIFOs are on.
+/// Interrupt identification: no interrupt pends; the transmitter is empty; data was received; line status; FIFOs are on.
 const IIR_NONE: u8 = 1;
 const IIR_EMPTY: u8 = 2;
 const IIR_RECEIVED: u8 = 4;
+const IIR_LINE_STATUS: u8 = 6;
 const IIR_FIFOS: u8 = 0xc0;
 /// FIFO control: FIFOs are on; the receiver's is emptied.
 const FCR_ENABLE: u8 = 1 << 0;
@@ -53,11 +55,13 @@ pub struct Uart {
 }
 
 impl Uart {
-    /// A byte for the guest to read; false if the guest has not read the earlier ones.
+    /// A byte for the guest to read; false if a byte is lost, since the guest has not read the earlier ones.
     pub fn receive(&mut self, byte: u8) -> bool {
-        let taken = self.received.push_back(byte).is_ok();
-        self.overrun |= !taken;
-        taken
+        // "Line status register", bit 1: without FIFOs it is the earlier byte.
+        let destroyed = !self.fifos && self.received.pop_front().is_some();
+        let lost = self.received.push_back(byte).is_err() || destroyed;
+        self.overrun |= lost;
+        !lost
     }
 
     /// Whether the interrupt line is high.
@@ -67,7 +71,9 @@ impl Uart {
 
     /// The interrupt with the highest priority ("Interrupt control functions").
     fn pending(&self) -> u8 {
-        if self.interrupt_enable & IER_RECEIVED != 0 && !self.received.is_empty() {
+        if self.interrupt_enable & IER_LINE_STATUS != 0 && self.overrun {
+            IIR_LINE_STATUS
+        } else if self.interrupt_enable & IER_RECEIVED != 0 && !self.received.is_empty() {
             IIR_RECEIVED
         } else if self.interrupt_enable & IER_EMPTY != 0 && self.empty {
             IIR_EMPTY
@@ -131,10 +137,12 @@ impl Uart {
                 self.interrupt_enable = value & 0xf;
             }
             INTERRUPT_IDENTIFICATION => {
-                self.fifos = value & FCR_ENABLE != 0;
-                if value & FCR_CLEAR_RECEIVED != 0 {
+                // "FIFO control register", bit 0: its change empties them, and without it no other bit counts.
+                let fifos = value & FCR_ENABLE != 0;
+                if fifos != self.fifos || fifos && value & FCR_CLEAR_RECEIVED != 0 {
                     self.received.clear();
                 }
+                self.fifos = fifos;
             }
             LINE_CONTROL => self.line_control = value,
             MODEM_CONTROL => self.modem_control = value & 0x1f,
@@ -162,6 +170,7 @@ mod tests {
     #[test]
     fn received_bytes_come_in_order_until_the_buffer_is_full() {
         let mut uart = Uart::default();
+        uart.write(2, FCR_ENABLE);
         assert_eq!(uart.read(5) & LSR_DATA, 0);
         for byte in 0..16 {
             assert!(uart.receive(byte));
@@ -170,6 +179,45 @@ mod tests {
         assert_eq!(uart.read(5) & LSR_OVERRUN, LSR_OVERRUN);
         assert_eq!(uart.read(5) & LSR_OVERRUN, 0, "told once");
         assert_eq!((uart.read(5) & LSR_DATA, uart.read(0), uart.read(0)), (LSR_DATA, 0, 1));
+    }
+
+    /// "Line status register", bit 1: without FIFOs the next byte destroys the one that nobody has read.
+    #[test]
+    fn without_fifos_there_is_room_for_one_byte() {
+        let mut uart = Uart::default();
+        assert!(uart.receive(1) && !uart.receive(2));
+        assert_eq!([uart.read(5), uart.read(5)].map(|status| status & 3), [LSR_DATA | LSR_OVERRUN, LSR_DATA]);
+        assert_eq!((uart.read(0), uart.read(5) & LSR_DATA), (2, 0));
+    }
+
+    /// "FIFO control register", bit 0: a change of it empties the FIFOs, and without it no other bit is programmed.
+    #[test]
+    fn a_change_of_mode_empties_the_fifo() {
+        let mut uart = Uart::default();
+        for (control, left) in [
+            (FCR_CLEAR_RECEIVED, true),
+            (FCR_ENABLE, false),
+            (FCR_ENABLE, true),
+            (FCR_ENABLE | FCR_CLEAR_RECEIVED, false),
+            (0, false),
+        ] {
+            uart.receive(1);
+            uart.write(2, control);
+            assert_eq!(uart.read(5) & LSR_DATA != 0, left, "{control}");
+        }
+    }
+
+    /// "Interrupt control functions": the receiver's line status comes first, until it is read.
+    #[test]
+    fn an_overrun_interrupts_until_the_line_status_is_read() {
+        let mut uart = Uart::default();
+        uart.write(4, MCR_OUT2);
+        uart.write(1, 7);
+        uart.receive(1);
+        uart.receive(2);
+        assert_eq!((uart.read(2), uart.read(2), uart.interrupt()), (6, 6, true));
+        uart.read(5);
+        assert_eq!(uart.read(2), IIR_RECEIVED);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::{State, Vm};
 use crate::apic::Pmi;
-use crate::arch::{Field, Interruption, PREEMPTION_TIMER_LONGEST, interruptibility, primary, rflags};
+use crate::arch::{
+    Field, Interruption, PREEMPTION_TIMER_LONGEST, activity, interruptibility, primary, rflags,
+};
 use crate::pmu::PmuLink;
 use crate::report::StopReason;
 use crate::vcpu::Vcpu;
@@ -89,27 +91,48 @@ impl<L: PmuLink> Vm<L> {
     /// # Errors
     /// Why nothing can.
     pub(super) fn can_wake<V: Vcpu>(&mut self, vcpu: &mut V, state: &State) -> Result<(), StopReason> {
-        // SDM vol. 3A, 6.7.1: no NMI comes before the IRET of the one in service.
-        let nmis = state.interruptibility & interruptibility::NMI == 0;
-        let performance_nmi = nmis && self.apic.accepts_performance_nmi();
-        let delayed = performance_nmi && self.delayed_pmi.is_some();
-        let device_nmi = self.devices.deadline().is_some() && self.devices.ioapic.sends_nmis();
-        if delayed || nmis && (self.apic.nmi_pending() || device_nmi) {
+        if self.is_awaited(state) {
             return Ok(());
         }
         if state.rflags & rflags::IF != 0 {
-            let pends = self.apic.pending().is_some() || self.external_interrupt();
-            let performance = performance_nmi || self.apic.accepts_performance_interrupt();
-            let wakes = pends || performance || self.deadline().is_some();
-            return if wakes { Ok(()) } else { Err(StopReason::Idle) };
+            return Err(StopReason::Idle);
         }
-        if !performance_nmi {
+        if !self.accepts_performance_nmi(state) {
             return Err(StopReason::Halted);
         }
         // The counters may have overflown at HLT or just before: the kernel then has the PMI, and gives it before the timer.
         self.last_look = Some(vcpu.now());
         self.timer.arm(vcpu, self.last_look);
         Ok(())
+    }
+
+    /// The guest has halted before, and what this exit was for has not woken it.
+    ///
+    /// # Errors
+    /// Nothing will any more.
+    pub(super) fn halts_on<V: Vcpu>(&mut self, vcpu: &mut V, state: &State) -> Result<(), StopReason> {
+        if self.is_awaited(state) || vcpu.read(Field::GuestActivity) != activity::HLT {
+            return Ok(());
+        }
+        self.can_wake(vcpu, state)
+    }
+
+    /// Whether something is known that wakes the processor that halts in this state.
+    fn is_awaited(&self, state: &State) -> bool {
+        let performance_nmi = self.accepts_performance_nmi(state);
+        let delayed = performance_nmi && self.delayed_pmi.is_some();
+        let device_nmi = self.devices.deadline().is_some() && self.devices.ioapic.sends_nmis();
+        if delayed || takes_nmis(state) && (self.apic.nmi_pending() || device_nmi) {
+            return true;
+        }
+        let pends = self.apic.pending().is_some() || self.external_interrupt();
+        let performance = performance_nmi || self.apic.accepts_performance_interrupt();
+        state.rflags & rflags::IF != 0 && (pends || performance || self.deadline().is_some())
+    }
+
+    /// Whether a PMI that comes now wakes the processor as NMI.
+    fn accepts_performance_nmi(&self, state: &State) -> bool {
+        takes_nmis(state) && self.apic.accepts_performance_nmi()
     }
 
     /// Whether a time is waited for, be it that of an interrupt that pends already.
@@ -151,6 +174,11 @@ impl<L: PmuLink> Vm<L> {
     pub(super) fn timer_expired<V: Vcpu>(&mut self, vcpu: &V) {
         self.timer.expired(vcpu.now());
     }
+}
+
+/// SDM vol. 3A, 6.7.1: no NMI comes before the IRET of the one in service.
+const fn takes_nmis(state: &State) -> bool {
+    state.interruptibility & interruptibility::NMI == 0
 }
 
 fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {

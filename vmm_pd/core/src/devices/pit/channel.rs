@@ -53,6 +53,8 @@ enum Bytes {
 /// Status byte: output; no count is loaded.
 const STATUS_OUTPUT: u8 = 1 << 7;
 const STATUS_NULL: u8 = 1 << 6;
+/// Periods after which a count follows that only a trigger loads.
+const NEVER: u64 = u64::MAX;
 
 /// The counter of a channel.
 #[derive(Debug, Clone)]
@@ -70,7 +72,7 @@ pub struct Channel {
     counted: u64,
     /// How often the output had risen by then.
     edges_before: u64,
-    /// The count that follows, and after how many periods.
+    /// The count that follows, and after how many periods; a trigger of the gate loads it before.
     next: Option<(u32, u64)>,
     low: Option<u8>,
     high_next: bool,
@@ -136,6 +138,10 @@ impl Channel {
         };
         let count = self.decode(u16::from_le_bytes(bytes));
         self.settle(clock, now);
+        if self.mode.waits() {
+            self.next = Some((count, NEVER));
+            return false;
+        }
         if self.mode.repeats() && self.since.is_some() {
             // "Writing a new count while counting does not affect the current counting sequence."
             let periods = self.elapsed(clock, now) / u64::from(self.count.unwrap_or(1));
@@ -143,9 +149,6 @@ impl Channel {
             return false;
         }
         self.count = Some(count);
-        if self.mode.waits() {
-            return false;
-        }
         self.start(now);
         true
     }
@@ -160,12 +163,17 @@ impl Channel {
             self.since = None;
         }
         self.gate = gate;
-        if rises && self.count.is_some() {
-            if self.mode.waits() || self.mode.repeats() {
-                self.start(now);
-            } else {
-                self.since = Some(now);
-            }
+        if !rises {
+            return;
+        }
+        let triggers = self.mode.waits() || self.mode.repeats();
+        if let Some((next, _)) = self.next.filter(|_| triggers) {
+            self.count = Some(next);
+        }
+        match self.count {
+            Some(_) if triggers => self.start(now),
+            Some(_) => self.since = Some(now),
+            None => {}
         }
     }
 

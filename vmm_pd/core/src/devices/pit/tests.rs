@@ -158,3 +158,66 @@ fn mode_1_waits_for_a_rising_gate() {
     assert_eq!(pit.read(0x61, 1999) & 0x20, 0);
     assert_eq!(pit.read(0x61, 2000) & 0x20, 0x20);
 }
+
+/// Channel 2 with this control word; its gate is low at time 0.
+fn sound(control: u8) -> Pit {
+    let mut pit = pit();
+    pit.write(0x43, control, 0);
+    pit
+}
+
+fn write_count(pit: &mut Pit, count: u8, now: u64) {
+    pit.write(0x42, count, now);
+    pit.write(0x42, 0, now);
+}
+
+fn trigger(pit: &mut Pit, now: u64) {
+    pit.write(0x61, 0, now);
+    pit.write(0x61, 1, now);
+}
+
+/// "Null count" of the status byte: what was written is not in the counting element yet.
+fn waits(pit: &mut Pit, now: u64) -> bool {
+    pit.write(0x43, 0xe8, now);
+    pit.read(0x42, now) & 1 << 6 != 0
+}
+
+/// "Mode 2": "If a trigger is received after writing a new count but before the end of the current period, the Counter will
+/// be loaded with the new count"; the same in mode 3.
+#[test]
+fn a_trigger_loads_the_count_that_waits_for_the_end_of_the_period() {
+    for control in [0xb4, 0xb6] {
+        let mut pit = sound(control);
+        write_count(&mut pit, 100, 0);
+        trigger(&mut pit, 0);
+        write_count(&mut pit, 200, 300);
+        assert!(waits(&mut pit, 300));
+        trigger(&mut pit, 400);
+        assert!(!waits(&mut pit, 400));
+        pit.write(0x43, 0x80, 420);
+        let count = [pit.read(0x42, 420), pit.read(0x42, 420)];
+        assert_eq!(count, if control == 0xb4 { [198, 0] } else { [196, 0] });
+    }
+}
+
+/// "Mode 1": "If a new count is written to the Counter during a one-shot pulse, the current one-shot is not affected unless
+/// the Counter is retriggered"; the same of mode 5's sequence.
+#[test]
+fn a_one_shot_is_not_affected_by_a_count_until_it_is_triggered_again() {
+    let is_high = |pit: &mut Pit, now| pit.read(0x61, now) & 1 << 5 != 0;
+    let mut pit = sound(0xb2);
+    write_count(&mut pit, 100, 0);
+    assert!(waits(&mut pit, 0) && is_high(&mut pit, 0), "it waits for the gate");
+    trigger(&mut pit, 0);
+    write_count(&mut pit, 10, 200);
+    assert!(waits(&mut pit, 200));
+    assert_eq!([200, 999, 1000].map(|now| is_high(&mut pit, now)), [false, false, true]);
+    trigger(&mut pit, 2000);
+    assert!(!waits(&mut pit, 2000));
+    assert_eq!([2000, 2099, 2100].map(|now| is_high(&mut pit, now)), [false, false, true]);
+    let mut pit = sound(0xba);
+    write_count(&mut pit, 100, 0);
+    trigger(&mut pit, 0);
+    write_count(&mut pit, 10, 50);
+    assert_eq!([100, 1000, 1010].map(|now| is_high(&mut pit, now)), [true, false, true], "a strobe");
+}

@@ -197,3 +197,23 @@ fn an_hour_that_is_none_reads_as_one() {
     write(&mut rtc, B, B_SET | B_BINARY, 0);
     assert_eq!(read(&mut rtc, HOURS, 0), AFTERNOON | 3);
 }
+
+/// "Alarm": what compares is the time that is shown, not what it would have been by a time that was set later.
+#[test]
+fn a_time_that_is_set_makes_no_alarm_of_the_past() {
+    let mut rtc = Rtc::new(HZ);
+    let ten = 10 * HZ;
+    write(&mut rtc, HOURS + 1, 0x11, 0);
+    write(&mut rtc, MINUTES + 1, 0x59, 0);
+    write(&mut rtc, SECONDS + 1, 0x55, 0);
+    // 12:00:00: five seconds after the alarm, which is later than the last look.
+    write(&mut rtc, HOURS, 0x12, ten);
+    write(&mut rtc, SECONDS, 0, ten);
+    assert_eq!(read(&mut rtc, C, ten) & (1 << 5), 0);
+    // And one that the clock has passed stays, whatever is set then.
+    write(&mut rtc, SECONDS + 1, 0x05, ten);
+    write(&mut rtc, MINUTES + 1, 0x00, ten);
+    write(&mut rtc, HOURS + 1, 0x12, ten);
+    write(&mut rtc, HOURS, 0x20, ten + 6 * HZ);
+    assert_eq!(read(&mut rtc, C, ten + 6 * HZ) & (1 << 5), 1 << 5);
+}

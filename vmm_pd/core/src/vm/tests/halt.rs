@@ -87,6 +87,28 @@ fn an_nmi_does_not_end_hlt_while_another_is_in_service() {
     assert_eq!(halted(0).entries[4].injection, Interruption::nmi());
 }
 
+/// A timer has run out to no effect, and nothing else can end HLT.
+#[test]
+fn a_timer_that_interrupted_nobody_leaves_the_guest_idle() {
+    let halted = |mask, activity| {
+        let timer = [out(0x21, mask), out(0x43, 0x30), out(0x40, 10), out(0x40, 0)];
+        let hlt = RawExit { rflags: IF | 2, ..hlt(0) };
+        let exits = [&timer[..], &[hlt], &[RawExit { rflags: IF | 2, ..EXPIRED }; 14]].concat();
+        let on_enter = vec![(6, Field::GuestActivity, activity)];
+        let exits = exits.into_iter().map(Return::Exit).collect();
+        run_on_vcpu(usual, Playback { exits, on_enter, memory: vec![0; 0x20_0000], ..Playback::default() }).0
+    };
+    let masked = halted(0xff, 1);
+    assert_eq!(masked.stop, StopReason::Idle);
+    // 10 ticks of 838 ns from the fourth exit on, 1000 cycles, here ns, an exit: not before the timer has run out.
+    assert_eq!(masked.entries.len(), 4 + 9);
+    assert_eq!(halted(0xff, 0).stop, StopReason::TripleFault, "it is not halted any more");
+}
+
+fn out(port: u64, value: u64) -> RawExit {
+    with(RawExit { qualification: port << 16, ..exit(30) }, &[(Gpr::Rax, value)])
+}
+
 /// 82093AA data sheet, 3.2.4: a timer by a pin that sends NMIs.
 #[test]
 fn a_timer_by_nmi_ends_hlt_with_interrupts_disabled() {
@@ -99,8 +121,6 @@ fn a_timer_by_nmi_ends_hlt_with_interrupts_disabled() {
         cr3: 0x1000,
         ..with(exit(48), &[(Gpr::Rax, value)])
     };
-    let out =
-        |port: u64, value| with(RawExit { qualification: port << 16, ..exit(30) }, &[(Gpr::Rax, value)]);
     let timer = [out(0x43, 0x30), out(0x40, 10), out(0x40, 0)];
     let halted = |entry| {
         let pin = [store(0, 0x14), store(0x10, entry)];

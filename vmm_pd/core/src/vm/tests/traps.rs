@@ -56,6 +56,28 @@ fn a_single_step_comes_before_an_interrupt() {
     assert_ne!(ran.entries[4].primary_controls & primary::INTERRUPT_WINDOW, 0);
 }
 
+/// The instruction that the VMM completes may overflow a counter: the kernel then tells of the PMI before the guest goes
+/// on, and the trap of that instruction still pends, before the NMI (SDM vol. 3A, table 6-2; vol. 3C, 27.7.3).
+#[test]
+fn a_pmi_before_the_entry_does_not_take_the_place_of_a_single_step() {
+    let cpuid = RawExit { rflags: TF | 2, ..exit(10) };
+    let overflow = RawExit { rip: RIP + 2, ..pmi(TF | 2) };
+    let debug = RawExit { rflags: TF | 2, instruction_length: 0, rip: RIP + 2, ..exit(0) };
+    let window = RawExit { instruction_length: 0, ..exit(8) };
+    let information = (Field::ExitInterruptionInformation, 1 << 31 | 3 << 8 | 1);
+    let exits = [&apic_with_lvtpc(0x400)[..], &[cpuid, overflow, overflow, debug, window]].concat();
+    let ran = run_after(&[information], &exits, Vec::new());
+    let injected = [4, 5, 6, 7, 8].map(|entry| ran.entries[entry].injection);
+    let none = Interruption::NONE;
+    assert_eq!(injected, [none, none, none, DB, Interruption::nmi()]);
+    assert_ne!(ran.entries[5].primary_controls & primary::NMI_WINDOW, 0);
+    // Where the guest has run since, nothing pends any more, and the NMI comes at once.
+    let exits = [&apic_with_lvtpc(0x400)[..], &[cpuid, overflow]].concat().into_iter().map(Return::Exit);
+    let on_enter = vec![(5, Field::GuestPendingDebug, 0)];
+    let vcpu = Playback { exits: exits.collect(), on_enter, ..Playback::default() };
+    assert_eq!(run_on_vcpu(usual, vcpu).0.entries[5].injection, Interruption::nmi());
+}
+
 /// SDM vol. 3A, 6.8.3: a data breakpoint that MOV SS has held back comes after the next instruction, before an interrupt.
 #[test]
 fn a_breakpoint_that_mov_ss_held_back_comes_before_an_interrupt() {
