@@ -7,7 +7,7 @@ use crate::arch::msr;
 pub(super) const ERROR_SENT_VECTOR: u32 = 1 << 5;
 /// Error status: a received interrupt has a vector below 16 (11.5.3).
 pub(super) const ERROR_RECEIVED_VECTOR: u32 = 1 << 6;
-/// Error status: access to a register that does not exist.
+/// Error status: access to a reserved address (11.5.3).
 const ERROR_REGISTER: u32 = 1 << 7;
 /// Version 0x14 with six LVT entries (11.4.8).
 const VERSION: u32 = 0x14 | (u32::from_le_bytes([LVT_ENTRIES.to_le_bytes()[0], 0, 0, 0]) - 1) << 16;
@@ -46,18 +46,29 @@ const COMMAND_TO_SELF: u64 = 1 << 18;
 /// Bits of the spurious-interrupt vector register (figure 11-23).
 const SPURIOUS_WRITABLE: u32 = 0x3ff;
 
+/// Whether table 11-1 has no register with this number. LVT CMCI, 0x2f, does not exist with six entries (11.5.1).
+const fn is_reserved(register: u32) -> bool {
+    matches!(register, 0 | 1 | 4..=7 | 0x29..=0x2f | 0x3a..=0x3d | 0x3f..)
+}
+
 impl LocalApic {
-    /// A 32-bit read at `offset` of the APIC's page. Registers that do not exist read 0 and set the error
-    /// status.
+    /// A 32-bit read at `offset` of the APIC's page. What cannot be read is 0, and an error if it is reserved.
     pub fn read_memory(&mut self, offset: u32, now: u64) -> u32 {
         let value = (self.mode == Mode::XApic).then(|| self.read(offset >> 4, now)).flatten();
         value.unwrap_or_else(|| {
-            self.error(ERROR_REGISTER);
+            self.missing(offset >> 4);
             0
         })
     }
 
-    /// A 32-bit write at `offset` of the APIC's page. Reserved bits are ignored.
+    /// A register that is not there, or not for this access.
+    fn missing(&mut self, register: u32) {
+        if is_reserved(register) {
+            self.error(ERROR_REGISTER);
+        }
+    }
+
+    /// A 32-bit write at `offset` of the APIC's page. Reserved bits and read-only registers are ignored.
     pub fn write_memory(&mut self, offset: u32, value: u32, now: u64) {
         match offset >> 4 {
             number::ID => {}
@@ -73,7 +84,7 @@ impl LocalApic {
             }
             other => {
                 if self.write(other, value, now).is_none() {
-                    self.error(ERROR_REGISTER);
+                    self.missing(other);
                 }
             }
         }

@@ -355,3 +355,27 @@ fn a_timer_with_an_illegal_vector_is_one_error() {
     apic.write_memory(0x370, LVT_MASKED | 0x61, 2001);
     assert_eq!(apic.deadline(), None);
 }
+
+/// SDM vol. 3A, 11.5.3 and table 11-1: only an address that is reserved there is an error. To write a read-only register,
+/// or to read EOI, which `xchg` does, is none.
+#[test]
+fn a_register_that_exists_is_no_illegal_address() {
+    let mut errors = 0u64;
+    for register in 0..0x40 {
+        let mut apic = enabled();
+        apic.read_memory(register << 4, 0);
+        let reads = {
+            apic.write_memory(ESR, 0, 0);
+            apic.read_memory(ESR, 0) != 0
+        };
+        if register << 4 != ESR {
+            apic.write_memory(register << 4, 0x20, 0);
+        }
+        apic.write_memory(ESR, 0, 0);
+        let writes = apic.read_memory(ESR, 0) >> 7 != 0;
+        assert_eq!(reads, writes, "{register:#x}");
+        errors |= u64::from(reads) << register;
+    }
+    // 0 and 0x10, 0x40 to 0x70, 0x290 to 0x2f0 (there is no LVT CMCI), 0x3a0 to 0x3d0, 0x3f0.
+    assert_eq!(errors, 1 << 0x3f | 0xf << 0x3a | 0x7f << 0x29 | 0xf << 4 | 3);
+}

@@ -207,7 +207,7 @@ impl<L: PmuLink> Vm<L> {
         Outcome::Again
     }
 
-    const fn has_pmu(&self) -> bool {
+    pub(super) const fn has_pmu(&self) -> bool {
         self.configuration.leaf_a[0] & 0xff != 0
     }
 

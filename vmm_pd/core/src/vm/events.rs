@@ -126,13 +126,13 @@ impl<L: PmuLink> Vm<L> {
             return true;
         }
         let pends = self.apic.pending().is_some() || self.external_interrupt();
-        let performance = performance_nmi || self.apic.accepts_performance_interrupt();
+        let performance = performance_nmi || self.has_pmu() && self.apic.accepts_performance_interrupt();
         state.rflags & rflags::IF != 0 && (pends || performance || self.deadline().is_some())
     }
 
     /// Whether a PMI that comes now wakes the processor as NMI.
     fn accepts_performance_nmi(&self, state: &State) -> bool {
-        takes_nmis(state) && self.apic.accepts_performance_nmi()
+        self.has_pmu() && takes_nmis(state) && self.apic.accepts_performance_nmi()
     }
 
     /// Whether a time is waited for, be it that of an interrupt that pends already.

@@ -105,6 +105,21 @@ fn a_timer_that_interrupted_nobody_leaves_the_guest_idle() {
     assert_eq!(halted(0xff, 0).stop, StopReason::TripleFault, "it is not halted any more");
 }
 
+/// A guest without counters waits for no PMI, whatever its LVTPC says.
+#[test]
+fn without_counters_no_pmi_ends_hlt() {
+    let off = |request: &Request| match request {
+        Request::Open => Some(Reply::Opened(pmu_api::Configuration { leaf_a: [0; 4], ..configuration() })),
+        other => usual(other),
+    };
+    let idle = RawExit { rflags: IF | 2, ..hlt(0) };
+    for lvtpc in [FIXED, NMI] {
+        let exits = [&apic_with_lvtpc(lvtpc)[..], &[idle]].concat();
+        assert_eq!(run_with(off, &exits).stop, StopReason::Idle);
+        assert_eq!(run(&exits).stop, StopReason::TripleFault, "with counters one may come");
+    }
+}
+
 fn out(port: u64, value: u64) -> RawExit {
     with(RawExit { qualification: port << 16, ..exit(30) }, &[(Gpr::Rax, value)])
 }
