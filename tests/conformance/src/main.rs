@@ -170,7 +170,7 @@ fn traces(oracle: &std::path::Path, steps: usize, seed: u64) -> Result<String, S
         let trace = random::trace(system, &mut References::new(system), steps, seed + 1);
         accepted(&format!("reference, {name}"), replay(oracle, &trace.text))?;
     }
-    let stock = stock_systems();
+    let stock = stock::systems(approving_systems());
     for (name, system) in &stock {
         let trace = stock::trace(system, steps, seed);
         accepted(&format!("pmu_core without the kernel's extension, {name}"), replay(oracle, &trace.text))?;
@@ -248,15 +248,6 @@ fn approving_systems() -> [(&'static str, System); 2] {
         system.vms.iter_mut().for_each(|vm| vm.tsx = false);
         (name, system)
     })
-}
-
-/// One guest on a kernel without the PMU extension: of all counters, of a part, and of fixed counters with a gap.
-fn stock_systems() -> Vec<(&'static str, System)> {
-    let mut systems = approving_systems().to_vec();
-    let hardware = conformance::Geometry { fixed: 0b1101, ..hardware(5, 4, 0) };
-    let vms = vec![VmConfig { fixed: None, general: 4, ..systems[0].1.vms[0] }];
-    systems.push(("4 counters and a gap", System { hardware, vms, filters: filters() }));
-    systems
 }
 
 /// One guest with a limit on PMIs: of two in a window, and of one.

@@ -4,13 +4,13 @@
 //! What hardware counted is seen there by a look at IA32_PERF_GLOBAL_STATUS. A counter that overflows while its bit is
 //! still set shows nothing new, so that whether the specification's PMI is noticed is then left open.
 
-use crate::alphabet::{completions, readable};
+use crate::alphabet::{completions, hardware, readable};
 use crate::hardware::{Context, SharedContext, raw};
 use crate::random::Random;
 use crate::reference::Reference;
-use crate::registers::{Answer, Op, Registers};
+use crate::registers::{Answer, Geometry, Op, Registers};
 use crate::subject::{answer_by, policy_filter};
-use crate::system::{System, cells};
+use crate::system::{System, VmConfig, cells};
 use crate::trace::{Player, Trace};
 use pmu_api::{Completion, Reply, Request};
 use pmu_core::msr_port::{Cpuid, MsrPort, Msrs};
@@ -115,7 +115,9 @@ impl Player for Stock {
             }
             Op::Complete(user, branch) => self.account(Some(Completion { branch, user })),
             Op::Count(general, fixed) => {
-                let open = self.hardware.borrow().registers.status != 0;
+                // Where the guest cannot clear it, pmu_core does.
+                let clears = self.vm.vpmu().is_ok_and(|vpmu| vpmu.geometry().has_global());
+                let open = clears && self.hardware.borrow().registers.status != 0;
                 self.hardware.borrow_mut().count(&general, &fixed);
                 let answer = self.account(None);
                 if open { Answer::PmiOrQuiet } else { answer }
@@ -152,6 +154,18 @@ impl Player for Stock {
     fn accounted(&mut self) -> Option<(Completion, bool)> {
         self.accounted.take()
     }
+}
+
+/// One guest on such a kernel: of all counters, of a part (the two of `systems`), of fixed counters with a gap, and one without
+/// global registers.
+pub fn systems(systems: [(&'static str, System); 2]) -> Vec<(&'static str, System)> {
+    let [all, part] = systems;
+    let geometry = Geometry { fixed: 0b1101, ..hardware(5, 4, 0) };
+    let gap = VmConfig { fixed: None, general: 4, ..all.1.vms[0] };
+    let gap = System { hardware: geometry, vms: vec![gap], ..all.1.clone() };
+    let plain = VmConfig { version: 1, fixed: None, ..part.1.vms[0] };
+    let plain = System { vms: vec![plain], ..part.1.clone() };
+    vec![all, part, ("4 counters and a gap", gap), ("2 counters, version 1", plain)]
 }
 
 /// A trace of [`completions`] and `steps` random operations, each register being read now and then.

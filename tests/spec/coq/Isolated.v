@@ -51,6 +51,42 @@ Proof.
   split; [exact (f_equal snd E) | exact (f_equal fst E)].
 Qed.
 
+(** ** Nothing that other VMs do holds a guest up: what its own vPMU allows, the machine carries out, and with that result.
+    Without this the theorems above would hold of a machine that stops, or never delivers a PMI. *)
+(** Whose turn it is on the one processor, and which accesses exit. *)
+Definition its_turn (s : machine) (o : op) : Prop :=
+  match o with
+  | Exit _ | Tick _ _ _ => True   (** [local_step] wants the guest to run *)
+  | Direct v a => data_access H a || (passthrough (pol (get s v)) && control_access H a) = true
+  | Trap v a => cur s = None /\ passthrough (pol (get s v)) && control_access H a = false
+  | Record _ _ _ | Approved _ _ _ | Take => False   (** not a guest's *)
+  | _ => cur s = None
+  end.
+Theorem not_held_up cs s v o l x : reached H cs s -> valid s v -> domain o = Some v -> its_turn s o ->
+  local_step (localize s v) o = Some (l, x) -> exists t, step H s o = Some (t, x) /\ localize t v = l.
+Proof.
+  intros R V D T E. apply inv_reached in R.
+  assert (P : exists t y, step H s o = Some (t, y)).
+  { pose proof V as L. apply Nat.ltb_lt in L.
+    destruct o; cbn [domain] in D; try discriminate D; injection D as ->; cbn [its_turn] in T; try contradiction;
+      cbn [local_step localize l_runs l_direct l_pending l_geo l_pol l_view] in E; cbn [step]; rewrite ?L;
+      try (rewrite T in *; cbn [is negb andb] in * ).
+    - do 2 eexists. reflexivity.
+    - destruct (is (cur s) v); [do 2 eexists; reflexivity | discriminate E].
+    - destruct (count H (hw s) gps fxs), (counted _ _ _ _ _), (is (cur s) v); [do 2 eexists; reflexivity | discriminate E].
+    - destruct (do_access H (hw s) a), (do_access _ _ a), (is (cur s) v), (direct (get s v)); try discriminate E.
+      do 2 eexists. reflexivity.
+    - destruct T as (T & ->). rewrite T. destruct (do_access _ _ a). do 2 eexists. reflexivity.
+    - destruct (complete _ _ _ _ _). do 2 eexists. reflexivity.
+    - destruct (pending s v); [do 2 eexists; reflexivity | discriminate E].
+    - do 2 eexists. reflexivity.
+    - destruct (mediated _ _ && _); do 2 eexists; reflexivity.
+    - do 2 eexists. reflexivity.
+    - destruct (mediated _ _ && _); do 2 eexists; reflexivity. }
+  destruct P as (t & y & P). exists t. destruct (simulation H s o t y R P) as (_ & _ & A). specialize (A v V).
+  rewrite D, is_some, Nat.eqb_refl, E in A. injection A as -> ->. auto.
+Qed.
+
 (** ** Read-back *)
 (** What RDMSR gives after WRMSR of x: x itself in control registers. *)
 Definition written (g : geometry) (k : reg) (x : N) : N :=

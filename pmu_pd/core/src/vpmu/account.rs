@@ -63,7 +63,9 @@ impl Vpmu<'_> {
             return Err(PortError::ILLEGAL_OPERATION);
         }
         let due = self.is_watched(port)? && self.look(port)?;
-        Ok(completed.map_or(Ok(false), |completion| self.complete(port, completion))? || due)
+        let due = completed.map_or(Ok(false), |completion| self.complete(port, completion))? || due;
+        self.forget(port)?;
+        Ok(due)
     }
 
     /// [`Vpmu::read`], accounted for where the kernel does not; and whether a PMI is due.
@@ -121,7 +123,9 @@ impl Vpmu<'_> {
         if (changes_status || !watched) && self.is_watched(port)? {
             self.look(port)?;
         }
-        Ok((value, self.complete(port, completion)? || due))
+        let due = self.complete(port, completion)? || due;
+        self.forget(port)?;
+        Ok((value, due))
     }
 
     /// Whether a counter that is to interrupt counts, and has overflowed since the last look.
@@ -147,6 +151,16 @@ impl Vpmu<'_> {
         let due = status & self.interrupting() & !self.reported != 0;
         self.reported = status;
         Ok(due)
+    }
+
+    /// Clears what was told where the guest has no register to do it by (before version 2: 20.2.1), so that the next
+    /// overflow of the same counter shows.
+    fn forget(&mut self, port: &mut impl PmuPort) -> Result<(), PortError> {
+        if !self.geometry.has_global() && self.reported != 0 {
+            port.write(IA32_PERF_GLOBAL_STATUS, 0)?;
+            self.reported = 0;
+        }
+        Ok(())
     }
 
     /// Counts what was completed; whether that makes a PMI due, which each overflow does, whatever the status was

@@ -220,8 +220,16 @@ fn a_completed_instruction_that_overflows_interrupts_whatever_the_status_was() {
 
 /// A virtual machine on the stock kernel, asked as its VMM asks.
 fn asked(raw: RawGeometry, scenario: impl FnOnce(&mut dyn FnMut(Request) -> Reply, &dyn Fn(u32, u64))) {
+    asked_of(version(5), raw, scenario);
+}
+
+fn asked_of(
+    wanted: pmu_core::Wanted,
+    raw: RawGeometry,
+    scenario: impl FnOnce(&mut dyn FnMut(Request) -> Reply, &dyn Fn(u32, u64)),
+) {
     let statistics = pmu_core::RegionCells::new();
-    let policy = policy(Mode::Mediated, version(5), allow_all());
+    let policy = policy(Mode::Mediated, wanted, allow_all());
     let vm = std::cell::RefCell::new(pmu_core::Vm::new(&policy, FakePort::new(raw), &statistics.vms()[0]));
     scenario(&mut |request| vm.borrow_mut().step(&request, 0), &|msr, value| {
         vm.borrow_mut().port().set(msr, value);
@@ -340,5 +348,24 @@ fn what_the_guest_does_to_its_status_is_no_overflow() {
         assert_eq!(ask(write(IA32_PERF_GLOBAL_CTRL, 1)), Reply::Done);
         hardware(IA32_PERF_GLOBAL_STATUS, 1);
         assert_eq!(ask(LOOK), Reply::DoneWithPmi);
+    });
+}
+
+/// Before version 2 a guest has no register to clear the status by (20.2.1): each overflow interrupts all the same, told by a
+/// look or by an access's answer, and one that an access would have told which faults.
+#[test]
+fn every_overflow_of_a_guest_without_a_status_interrupts() {
+    asked_of(version(1), stock(), |ask, hardware| {
+        assert_eq!(ask(write(EVENTSEL, ON | selector::INT | 0x3C)), Reply::Done);
+        for _ in 0..2 {
+            hardware(IA32_PERF_GLOBAL_STATUS, 1);
+            assert_eq!(ask(LOOK), Reply::DoneWithPmi);
+            assert_eq!(ask(LOOK), Reply::Done);
+            hardware(IA32_PERF_GLOBAL_STATUS, 1);
+            assert_eq!(ask(write(IA32_PMC0, 0)), Reply::DoneWithPmi);
+            hardware(IA32_PERF_GLOBAL_STATUS, 1);
+            assert_eq!(ask(write(EVENTSEL, 1 << 63)), Reply::Fault);
+            assert_eq!(ask(LOOK), Reply::DoneWithPmi);
+        }
     });
 }

@@ -41,6 +41,7 @@ const REQUIRED: &[&str] = &[
     "isolation",
     "noninterference",
     "noninterference_by_kernel",
+    "not_held_up",
     "read_back",
     "control_kept",
     "pmi_account",

@@ -232,6 +232,8 @@ pub const MUTANTS: &[Mutant] = &[
     ("vpmu/account.rs", "user: privilege.cpl() != 0 }", "user: privilege.cpl() == 0 }"),
     ("vpmu/account.rs", "        && selector & ring != 0\n", "        && ring != 0\n"),
     ("vpmu/account.rs", "Ok(value == 0)", "Ok(value == mask)"),
+    ("vpmu/account.rs", "        self.forget(port)?;\n        Ok(due)", "        Ok(due)"),
+    ("vpmu/account.rs", "        self.forget(port)?;\n        Ok((value, due))", "        Ok((value, due))"),
     (
         "vpmu/account.rs",
         "&& fixed_counts_completion(port.read(IA32_FIXED_CTR_CTRL)?, completion)",
