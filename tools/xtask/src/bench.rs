@@ -15,7 +15,7 @@ mod table;
 use crate::process::{Failure, Outcome};
 use crate::run::Mode;
 use crate::setup;
-use crate::workspace::{root, unwritable, writable};
+use crate::workspace::{results, root, unwritable};
 use bochs_pmu::costs::Costs;
 use costs::Scale;
 use figures::{Baseline, Figures, MODES, Row, Set};
@@ -64,8 +64,7 @@ const SHORT: u32 = 20;
 
 /// Runs every mode and workload, and shows what came of it.
 pub fn bench(arguments: &Arguments) -> Outcome {
-    let named =
-        if arguments.costs.is_file() { arguments.costs.clone() } else { root().join(&arguments.costs) };
+    let named = costs::named(&arguments.costs);
     let costs = costs::read(&named)?;
     if arguments.guest == Sampled::Linux {
         if arguments.sweep {
@@ -77,7 +76,7 @@ pub fn bench(arguments: &Arguments) -> Outcome {
     }
     setup::setup()?;
     let lab = Lab::new("bench")?;
-    results(arguments.json.as_ref(), arguments.plot.as_ref())?;
+    results(arguments.json.iter().chain(&arguments.plot), &[&named])?;
     let bench = Bench::new(lab, arguments.work)?;
     let (baseline, set) = bench.set("default", &costs)?;
     let unused = bench.unused(&costs, &baseline)?;
@@ -167,11 +166,6 @@ impl Bench {
         let cycles = run.said("bench", "cycles").map_err(Failure::Check)?;
         Ok(100.0 * (cycles as f64 / baseline.cycles as f64 - 1.0))
     }
-}
-
-/// Empties the files that are to have the results.
-fn results(json: Option<&PathBuf>, chart: Option<&PathBuf>) -> Outcome {
-    json.into_iter().chain(chart).try_for_each(|file| writable(file))
 }
 
 fn write(file: &Path, text: &str) -> Outcome {

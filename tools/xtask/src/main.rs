@@ -18,6 +18,7 @@ mod test;
 mod workspace;
 
 use clap::{Parser, Subcommand};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Mediated performance counters for virtual machines on seL4: build, run, test.
@@ -63,7 +64,23 @@ enum Command {
     Machine(machine::Command),
 }
 
+/// Nobody reads what we print any more, as after `| head`: that is no error of ours, and its results are cut. What was started
+/// ends with us (`machine::tied`).
+fn end_with_our_reader() {
+    let panics = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        // The text of std's `print!`, which has no other way to tell.
+        if !info.payload_as_str().is_some_and(|text| text.starts_with("failed printing to std")) {
+            return panics(info);
+        }
+        // If nobody reads this either, there is nobody to tell.
+        let _ = writeln!(io::stderr(), "error: nobody reads the output any more; write it to a file");
+        std::process::exit(2);
+    }));
+}
+
 fn main() -> ExitCode {
+    end_with_our_reader();
     let result = match Arguments::parse().command {
         Command::Setup => setup::setup(),
         Command::Doctor => doctor::doctor(),
@@ -73,9 +90,9 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Image(arguments) => setup::setup().and_then(|()| image::image(&arguments)),
         Command::GuestImage(arguments) => run::guest_image::guest_image(&arguments),
-        Command::Fuzz(arguments) => policy::fuzz(&arguments),
+        Command::Fuzz(arguments) => setup::setup().and_then(|()| policy::fuzz(&arguments)),
         Command::Policy(command) => policy::policy(&command),
-        Command::Spec(arguments) => spec::spec(&arguments),
+        Command::Spec(arguments) => setup::setup().and_then(|()| spec::spec(&arguments)),
         Command::Test(arguments) => test::test(&arguments),
         Command::Machine(command) => setup::setup().and_then(|()| machine::machine(&command)),
     };
@@ -101,6 +118,19 @@ mod tests {
             Arguments::try_parse_from(all).err().map(|error| error.to_string()).unwrap_or_default()
         };
         assert!(refused(&["run", "--exits", "1"]).contains("Usage: cargo xtask run"));
-        assert!(refused(&["test", "--list", "--step", "host"]).contains("cannot be used with"));
+        for together in [
+            &["test", "--list", "--step", "host"][..],
+            &["test", "--full", "--step", "host"],
+            &["spec", "--full", "--part", "coqchk"],
+            &["run", "--machine", "qemu", "--replay", "x", "--timeout", "1"],
+            &["run", "--machine", "qemu", "--replay", "x", "--config", "release"],
+            &["run", "--machine", "qemu", "--replay", "x", "--sdk"],
+            &["run", "--machine", "qemu", "--replay", "x", "--", "script"],
+        ] {
+            assert!(refused(together).contains("cannot be used with"), "{together:?}");
+        }
+        for nothing in [&["run", "--timeout", "0"][..], &["run", "--record", "x", "--exits", "0"]] {
+            assert!(refused(nothing).contains("0 is not in 1.."), "{nothing:?}");
+        }
     }
 }

@@ -67,6 +67,7 @@ pub fn run_logged(what: &str, command: &mut Command, log: &Path) -> Outcome {
 fn not_started(what: &str, command: &Command, error: &std::io::Error) -> Failure {
     let program = command.get_program().to_string_lossy();
     Failure::Environment(format!(
-        "{what}: `{program}` could not be started ({error}); run `cargo xtask doctor`"
+        "{what}: `{program}` could not be started ({error}); `cargo xtask doctor` says whether its package is installed, and \
+         PATH must have its folder"
     ))
 }

@@ -15,7 +15,7 @@ pub mod tests_of_kernels;
 use crate::machine::{Ended, Finished, bochs, kvm};
 use crate::policy;
 use crate::process::{Failure, Outcome};
-use crate::workspace::{claim, output, root, unwritable, writable};
+use crate::workspace::{claim, output, results, root, unwritable};
 use crate::{bench, sdk, setup};
 use guest::{Guest, Place};
 use kernel::Config;
@@ -74,14 +74,14 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with = "trace")]
     record: Option<PathBuf>,
     /// Keep only the first N exits of the record
-    #[arg(long, value_name = "N", requires = "record")]
-    exits: Option<usize>,
+    #[arg(long, value_name = "N", requires = "record", value_parser = clap::value_parser!(u64).range(1..))]
+    exits: Option<u64>,
     /// Replay what `--record` wrote through the VMM's logic and the policy domain, and report the first difference (needs
     /// `--machine qemu` and the policy of the recording)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "memory", "trace", "record", "json"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "memory", "sdk", "config", "trace", "record", "json", "timeout", "script"])]
     replay: Option<PathBuf>,
     /// Stop the guest after this many seconds [default: 120, and 1800 for a Linux]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
     /// What the guest linux runs in place of its measurements with perf, by its shell
     #[arg(last = true, value_name = "SCRIPT")]
@@ -89,6 +89,12 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// The user's files that are read after the results' are made empty.
+    fn inputs(&self) -> Vec<&Path> {
+        let files = [&self.policy, &self.initrd, &self.script].into_iter().flatten().map(PathBuf::as_path);
+        files.chain([self.costs.as_path(), Path::new(&self.guest)]).collect()
+    }
+
     /// What only the simulated machine obeys is refused elsewhere.
     fn fit_the_machine(&self) -> Outcome {
         let of_bochs =
@@ -204,8 +210,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let costs = costs(&arguments.costs)?;
     let folder = output("run")?;
     let _claim = claim(&folder)?;
-    let results = [&arguments.json, &arguments.trace, &arguments.record];
-    results.into_iter().flatten().try_for_each(|file| writable(file))?;
+    let files = [&arguments.json, &arguments.trace, &arguments.record];
+    results(files.into_iter().flatten(), &arguments.inputs())?;
     let progress = Progress::start();
     let inputs = folder.join("inputs");
     fs::create_dir_all(&inputs).map_err(|e| unwritable(&inputs, &e))?;
@@ -271,10 +277,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if let Some(file) = arguments.trace.as_ref().or(arguments.record.as_ref()) {
         write_trace(&finished, file, arguments.exits)?;
     }
-    let concluded = conclude(arguments, &kernel, &finished);
+    let concluded = conclude(arguments, &kernel, linux.as_ref(), &finished);
     linux::panicked(&finished.serial)?;
-    let report = concluded?;
-    linux.map_or(Ok(()), |linux| linux.judge(&finished.serial, &report))
+    concluded
 }
 
 /// The system description; one in `folder` with the guest's memory, and for a trace with the VMM that prints every
@@ -298,13 +303,12 @@ fn sentinels() -> Vec<String> {
     BROKEN.iter().chain([&SENTINEL]).map(|text| (*text).to_owned()).collect()
 }
 
-/// The cost file, also where it is named from the workspace's folder; looked into before anything is built.
+/// The cost file, looked into before anything is built.
 fn costs(file: &Path) -> Outcome<Option<PathBuf>> {
     if file == Path::new("none") {
         return Ok(None);
     }
-    let ours = root().join(file);
-    let file = if !file.exists() && ours.is_file() { ours } else { file.to_owned() };
+    let file = bench::costs::named(file);
     bench::costs::read(&file)?;
     Ok(Some(file))
 }
@@ -334,17 +338,17 @@ fn default_policy() -> PathBuf {
     root().join("pmu_pd/policy/examples/single_tenant.toml")
 }
 
-fn write_trace(finished: &Finished, file: &Path, exits: Option<usize>) -> Outcome {
+fn write_trace(finished: &Finished, file: &Path, exits: Option<u64>) -> Outcome {
     let is_exit = |line: &str| line.starts_with("@trace ");
     // A run that is stopped can end within a line.
     let complete = finished.serial.rsplit_once('\n').map_or("", |(complete, _)| complete);
-    let mut left = exits.unwrap_or(usize::MAX);
+    let mut left = exits.unwrap_or(u64::MAX);
     let mut lines = complete.lines().filter(|line| is_exit(line) || line.starts_with(seam::PREFIX));
     let mut text = String::new();
     while let Some(line) = lines.next().filter(|_| left > 0) {
         text += line;
         text.push('\n');
-        left -= usize::from(is_exit(line));
+        left -= u64::from(is_exit(line));
     }
     fs::write(file, text).map_err(|e| unwritable(file, &e))
 }
@@ -373,18 +377,25 @@ fn reported(finished: &Finished) -> Outcome {
 }
 
 /// Shows the report; a guest that failed is a failure of its own kind.
-fn conclude(arguments: &Arguments, kernel: &sdk::Kernel, finished: &Finished) -> Outcome<Report> {
+fn conclude(
+    arguments: &Arguments,
+    kernel: &sdk::Kernel,
+    linux: Option<&Linux>,
+    finished: &Finished,
+) -> Outcome {
     reported(finished)?;
-    let report = Report::new(arguments, kernel.description(), finished)?;
+    let mut report = Report::new(arguments, kernel.description(), finished)?;
+    report.refuted = match linux {
+        _ if linux::panicked(&finished.serial).is_err() => Some(linux::PANICKED.to_owned()),
+        Some(linux) => linux.judge(&finished.serial, &report).err(),
+        None => None,
+    };
     print!("{}", show::text(&report));
     if let Some(file) = &arguments.json {
         let text = format!("{:#}\n", report.json());
         fs::write(file, text).map_err(|e| unwritable(file, &e))?;
     }
-    match report.verdict() {
-        Ok(_) => Ok(report),
-        Err(reason) => Err(Failure::Guest(reason)),
-    }
+    report.verdict().map(drop).map_err(Failure::Guest)
 }
 
 #[cfg(test)]

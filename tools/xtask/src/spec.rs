@@ -6,6 +6,7 @@ mod equivalence;
 mod mutants;
 
 use crate::process::Outcome;
+use crate::workspace::{claim, output};
 
 /// What `cargo xtask spec` takes.
 #[derive(clap::Args)]
@@ -14,7 +15,7 @@ pub struct Arguments {
     #[arg(long)]
     full: bool,
     /// The proofs, and this part of --full alone
-    #[arg(long, value_name = "PART", value_enum)]
+    #[arg(long, value_name = "PART", value_enum, conflicts_with = "full")]
     part: Option<Part>,
 }
 
@@ -38,6 +39,8 @@ const FULL: [Part; 4] = [Part::Sequences, Part::Exits, Part::Coqchk, Part::Mutan
 
 /// The quick forms, one part, or all of it.
 pub fn spec(arguments: &Arguments) -> Outcome {
+    // Proofs, recordings and mutants are made in there.
+    let _claim = claim(&output("spec")?)?;
     let proofs = coq::prove()?;
     coq::assumptions(&proofs)?;
     let oracle = coq::oracle(&proofs)?;

@@ -15,7 +15,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Run this step alone, with its output as it comes
-    #[arg(long, value_name = "NAME", conflicts_with = "only")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "full"])]
     step: Option<String>,
     /// Also run what takes many minutes: Linux as a guest
     #[arg(long)]
@@ -68,7 +68,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "image-refusals",
         lane: Lane::Host,
-        shows: "a wrong system description is refused with file, line and reason",
+        shows: "a wrong system description is refused with file, line and reason; an output that nobody reads is no panic",
         run: refusals::refused,
     },
     Step {

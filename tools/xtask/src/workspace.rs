@@ -66,6 +66,30 @@ pub fn writable(file: &Path) -> Outcome {
     File::create(file).map(drop).map_err(|e| unwritable(file, &e))
 }
 
+/// Makes the files empty that are to have the results of a command.
+///
+/// # Errors
+/// One cannot be written; two are one, or one is also an input of the command: the user would lose it.
+pub fn results<'a>(files: impl IntoIterator<Item = &'a PathBuf>, inputs: &[&Path]) -> Outcome {
+    let mut before = inputs.to_vec();
+    for file in files {
+        // Of devices, as /dev/null, nothing is lost.
+        if before.iter().any(|other| is_same(file, other)) && (!file.exists() || file.is_file()) {
+            return Err(Failure::Environment(format!(
+                "{} is named twice, at least once for results: name another file",
+                file.display()
+            )));
+        }
+        before.push(file);
+    }
+    before[inputs.len()..].iter().try_for_each(|file| writable(file))
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let by = |found: fn(&Path) -> io::Result<PathBuf>| matches!((found(one), found(other)), (Ok(one), Ok(other)) if one == other);
+    by(|path| std::path::absolute(path)) || by(|path| path.canonicalize())
+}
+
 /// That a file or folder cannot be written.
 pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::Environment(format!("{} cannot be written: {error}", path.display()))
@@ -81,7 +105,7 @@ pub fn cargo() -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::{claim, root, target_of, writable};
+    use super::{claim, results, root, target_of, writable};
     use std::fs;
 
     /// Cargo takes a relative one from where it is started, which is the workspace's root when we start it.
@@ -109,6 +133,31 @@ mod tests {
         let results = folder.join("results");
         fs::write(&results, "another run's").unwrap();
         assert!(writable(&results).is_ok() && fs::read(&results).unwrap().is_empty());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn results_replace_neither_each_other_nor_an_input() {
+        let folder = std::env::temp_dir().join(format!("xtask-results-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let [policy, link, result, other] =
+            ["policy.toml", "link", "result", "other"].map(|name| folder.join(name));
+        fs::write(&policy, "[[vm]]").unwrap();
+        std::os::unix::fs::symlink(&policy, &link).unwrap();
+        let again = folder.join(".").join("result");
+        for (files, taken) in [
+            ([&result, &other], true),
+            ([&result, &again], false),
+            ([&result, &policy], false),
+            ([&result, &link], false),
+        ] {
+            let found = results(files, &[&policy]);
+            assert_eq!(found.is_ok(), taken, "{files:?}");
+            assert!(found.err().is_none_or(|failure| failure.to_string().contains("name another file")));
+            assert_eq!(fs::read(&policy).unwrap(), b"[[vm]]");
+        }
+        let null = "/dev/null".into();
+        assert!(results([&null, &null], &[]).is_ok());
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! The cost model's parameters, and the same ones halved and doubled.
 
 use crate::process::{Failure, Outcome};
+use crate::workspace::root;
 use bochs_pmu::costs::Costs;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,12 @@ impl Scale {
         }
         scaled
     }
+}
+
+/// The file as the user named it, or from the workspace's folder where it is there alone.
+pub fn named(file: &Path) -> PathBuf {
+    let ours = root().join(file);
+    if !file.exists() && ours.is_file() { ours } else { file.to_owned() }
 }
 
 /// Reads a parameter file.

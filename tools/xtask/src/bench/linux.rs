@@ -9,6 +9,7 @@ use super::{MODES, costs, plot, write};
 use crate::process::{Failure, Outcome};
 use crate::run::Mode;
 use crate::setup;
+use crate::workspace::results;
 use bochs_pmu::costs::Costs;
 use boot::{Boot, Case};
 use std::path::{Path, PathBuf};
@@ -115,7 +116,7 @@ pub fn bench(file: &Path, work: u32, json: Option<&PathBuf>, chart: Option<&Path
     let costs = costs::read(file)?;
     setup::setup()?;
     let lab = super::Lab::new("bench-linux")?;
-    super::results(json, chart)?;
+    results(json.into_iter().chain(chart), &[file])?;
     let file = costs::write(&costs, &lab.folder, "default")?;
     let mut measured = Vec::new();
     for mode in MODES {

@@ -25,7 +25,7 @@ mod selftest;
 mod speed;
 mod supervise;
 
-pub use supervise::{Ended, Finished};
+pub use supervise::{Ended, Finished, tied};
 
 use crate::process::{Failure, Outcome};
 use crate::workspace::output;

@@ -5,6 +5,7 @@ use crate::run::lines::GUEST;
 use crate::workspace::{Claim, claim};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -140,13 +141,13 @@ pub(super) enum Stop {
 }
 
 /// The command line that runs `program` so that it dies with us, whatever ends us.
-pub(super) fn tied(program: &str, environment: &[(&str, &Path)]) -> Command {
+pub fn tied(program: impl AsRef<OsStr>, environment: &[(&str, &Path)]) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "env"]);
     // Bochs would look for its parts where these say.
     command.args(["--unset=LTDL_LIBRARY_PATH", "--unset=BXSHARE", "TERM=dumb"]);
     for (name, value) in environment {
-        let mut setting = std::ffi::OsString::from(format!("{name}="));
+        let mut setting = OsString::from(format!("{name}="));
         setting.push(value);
         command.arg(setting);
     }

@@ -71,6 +71,8 @@ pub struct Report {
     pub stop: (u64, String),
     /// Lines about a guest that stopped badly: registers, last exits, its panic.
     pub details: Vec<String>,
+    /// What Linux printed that must not be, whatever else is so.
+    pub refuted: Option<String>,
 }
 
 impl Report {
@@ -136,6 +138,7 @@ impl Report {
                 stop.text.split_once(' ').map_or("", |(_, reason)| reason).to_owned(),
             ),
             details: lines.iter().filter_map(detail).collect(),
+            refuted: None,
         })
     }
 
@@ -161,6 +164,9 @@ impl Report {
         }
         if *code != 0 {
             return Err(format!("the guest failed: {why}"));
+        }
+        if let Some(why) = &self.refuted {
+            return Err(why.clone());
         }
         if wrong != 0 {
             return Err(format!("{wrong} of {} counters are wrong", self.counters.len()));

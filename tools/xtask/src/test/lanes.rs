@@ -1,10 +1,11 @@
 //! Running the steps: two at a time, since a simulated machine keeps one processor busy and no more.
 
 use super::Step;
+use crate::machine::tied;
 use crate::process::{Failure, Outcome};
 use crate::workspace::{claim, output};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -53,12 +54,12 @@ pub fn run(steps: &[&Step]) -> Outcome<Vec<&'static str>> {
     Ok(failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
 }
 
-/// Runs one step in a process of its own,
-/// so that what steps print does not mix: what it printed, or that and its exit status.
+/// Runs one step in a process of its own, so that what steps print does not mix: what it printed, or that and its exit status.
 fn alone(program: &Path, step: &Step, log: &Path) -> Result<String, String> {
     let files = std::fs::File::create(log).and_then(|file| Ok((file.try_clone()?, file)));
     let (out, err) = files.map_err(|e| format!("{} cannot be written: {e}\n", log.display()))?;
-    let mut command = Command::new(program);
+    // Else a step would go on, with its machine, when we are ended from outside.
+    let mut command = tied(program.as_os_str(), &[]);
     command.args(["test", "--step", step.name]).stdin(Stdio::null()).stdout(out).stderr(err);
     let status = command.status().map_err(|e| format!("the step could not be started: {e}\n"))?;
     let printed = std::fs::read(log).map_err(|e| format!("{} cannot be read: {e}\n", log.display()))?;
