@@ -84,10 +84,18 @@ pub struct Vm<L> {
     delayed_pmi: Option<u64>,
     /// The guest halts with interrupts disabled since this time, and is let in once more: a PMI may be there as NMI.
     last_look: Option<u64>,
-    /// The last entry left the guest halted.
-    halted: bool,
-    /// At the last entry a debug trap was due.
-    steps: bool,
+    /// How the last entry left the guest.
+    left: Left,
+}
+
+/// What the guest does after an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Running,
+    /// Halted.
+    Halted,
+    /// A debug trap was due.
+    Stepping,
 }
 
 /// What the VMM knows of the guest between an exit and the next entry.
@@ -126,8 +134,7 @@ impl<L: PmuLink> Vm<L> {
             error_code: false,
             delayed_pmi: None,
             last_look: None,
-            halted: false,
-            steps: false,
+            left: Left::Running,
         })
     }
 
@@ -229,7 +236,6 @@ impl<L: PmuLink> Vm<L> {
         self.history.push(exit);
         self.injection = exit.injection;
         let looked = self.last_look.take().is_some();
-        let halted = core::mem::take(&mut self.halted);
         if looked && exit.reason == reason::PREEMPTION_TIMER {
             return Err(StopReason::Halted);
         }
@@ -242,7 +248,9 @@ impl<L: PmuLink> Vm<L> {
             rflags: exit.rflags,
             interruptibility: exit.interruptibility,
             // A PMI may come before the entry: the guest has not run since then.
-            steps: self.steps && exit.reason == reason::PMI && vcpu.read(Field::GuestPendingDebug) != 0,
+            steps: self.left == Left::Stepping
+                && exit.reason == reason::PMI
+                && vcpu.read(Field::GuestPendingDebug) != 0,
         };
         let mut halt = looked;
         entry.completed = match outcome {
@@ -282,20 +290,41 @@ impl<L: PmuLink> Vm<L> {
             Outcome::Stop(stop) => return Err(stop),
         };
         entry.primary_controls = self.prepare(vcpu, Some(&state));
-        // SDM vol. 3C, 27.6.2: an injected event makes a halted processor active.
-        // And so does a pending debug exception (27.7.3).
-        if !self.injection.is_valid() && !state.steps {
-            if halt {
-                self.can_wake(vcpu, &state)?;
-                vcpu.write(Field::GuestActivity, activity::HLT);
-            } else if halted && outcome == Outcome::Again {
-                self.halts_on(vcpu, &state)?;
-            }
-            self.halted = halt || halted && outcome == Outcome::Again;
+        if halt || state.steps || self.left != Left::Running {
+            self.leave(vcpu, &state, halt, outcome == Outcome::Again)?;
         }
-        self.steps = state.steps;
         entry.rip = state.rip;
         entry.injection = self.injection;
+        Ok(())
+    }
+
+    /// How the next entry leaves a guest that is to `halt`, or halts or steps already; nothing was done for it if it goes on
+    /// `again` where it was.
+    ///
+    /// # Errors
+    /// It halts, and nothing can wake it.
+    #[cold]
+    fn leave<V: Vcpu>(
+        &mut self,
+        vcpu: &mut V,
+        state: &State,
+        halt: bool,
+        again: bool,
+    ) -> Result<(), StopReason> {
+        let halted = self.left == Left::Halted && again;
+        self.left = Left::Running;
+        // SDM vol. 3C, 27.6.2: an injected event makes a halted processor active.
+        // And so does a pending debug exception (27.7.3).
+        if state.steps {
+            self.left = Left::Stepping;
+        } else if !self.injection.is_valid() && (halt || halted) {
+            self.left = Left::Halted;
+            if !halt {
+                return self.halts_on(vcpu, state);
+            }
+            self.can_wake(vcpu, state)?;
+            vcpu.write(Field::GuestActivity, activity::HLT);
+        }
         Ok(())
     }
 }

@@ -4,10 +4,13 @@ use crate::Checks;
 use core::arch::{asm, naked_asm};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use guest::apic::EOI;
+use guest::apic::{DELIVER_NMI, EOI, LVT_PMI};
 use guest::cpu::{cpuid, wrmsr};
-use guest::interrupts::set;
+use guest::interrupts::{set, vector};
 use guest::multiboot::Information;
+use guest::pmu::{
+    EVENTS, GLOBAL_CTRL, Geometry, INSTRUCTIONS, PERFEVTSEL0, PMC0, SELECT_ALL_RINGS, SELECT_INT, clear,
+};
 
 /// Vector of the debug exception.
 const DB: u8 = 1;
@@ -34,6 +37,7 @@ const VECTOR: u8 = 0x63;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
+static NMIS: AtomicU64 = AtomicU64::new(0);
 static CAUSE: AtomicU64 = AtomicU64::new(0);
 static PLACE: AtomicU64 = AtomicU64::new(0);
 /// Where the handler finds RIP.
@@ -82,6 +86,12 @@ extern "C" fn interrupt() {
     wrmsr(EOI, 0);
 }
 
+guest::handler!(on_nmi, nmi);
+
+extern "C" fn nmi() {
+    NMIS.fetch_add(1, Relaxed);
+}
+
 /// One debug exception has come, of this cause, at this place.
 fn came(checks: &mut Checks, what: &str, cause: u64, place: u64) {
     checks.equal(what, COUNT.swap(0, Relaxed), 1);
@@ -104,6 +114,34 @@ pub fn storm() {
         asm!("mov dr0, {}", "mov dr7, {}", in(reg) FRAME.load(Relaxed), in(reg) DR7 | WRITE_0);
     }
     step();
+}
+
+/// Whichever instruction overflows a counter, among them the CPUID whose trap is due: the trap comes before the PMI (SDM
+/// vol. 3A, table 6-2), and neither is lost.
+fn overflows(checks: &mut Checks) {
+    let geometry = Geometry::read();
+    if geometry.version < 2 {
+        return;
+    }
+    set(vector::NMI, on_nmi);
+    for before in 1..=10u32 {
+        clear(&geometry);
+        wrmsr(LVT_PMI, DELIVER_NMI);
+        wrmsr(PERFEVTSEL0, EVENTS[INSTRUCTIONS].code | SELECT_ALL_RINGS | SELECT_INT);
+        wrmsr(PMC0, u64::from(before.wrapping_neg()));
+        let place: u64;
+        // SAFETY: the handlers keep all registers, that of the trap ends the stepping; RBX is kept.
+        unsafe {
+            asm!(
+                "push rbx", "wrmsr", "xor eax, eax", "xor ecx, ecx", "pushfq", "or qword ptr [rsp], 0x100",
+                "popfq", "cpuid", "2: nop", "lea {place}, [rip + 2b]", "pop rbx",
+                place = out(reg) place, inout("ecx") GLOBAL_CTRL => _, inout("eax") 1 => _, inout("edx") 0 => _,
+            );
+        }
+        clear(&geometry);
+        came(checks, "single-step-before-a-pmi", BS, place);
+        checks.equal("pmi-after-single-step", NMIS.swap(0, Relaxed), 1);
+    }
 }
 
 pub fn check(checks: &mut Checks, _: &Information) {
@@ -162,6 +200,8 @@ pub fn check(checks: &mut Checks, _: &Information) {
     }
     came(checks, "single-step-before-an-interrupt", BS, place);
     checks.equal("interrupt-after-single-step", INTERRUPTS.swap(0, Relaxed), 1);
+
+    overflows(checks);
 
     // SAFETY: as above.
     unsafe {
