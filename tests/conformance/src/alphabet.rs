@@ -219,6 +219,9 @@ pub fn completions() -> Vec<Op> {
     operations.extend([Op::Read(0x38E), Op::Complete(false, false), Op::Write(0x186, 0)]);
     operations.extend([Op::Write(0x390, 1 << 32), Op::Write(0x38D, 0b1001), Op::Write(0x309, u64::MAX)]);
     operations.extend([Op::Read(0x38E), Op::Complete(false, false), Op::Write(0x38D, 0)]);
+    // The next overflow is one of hardware's, and a PMI again: the status that would hide it is cleared, by who can.
+    operations.extend([Op::Write(0x186, counting), Op::Write(0xC1, u64::MAX), Op::Write(0x390, 1)]);
+    operations.extend([Op::Count([1 << 48; GENERAL], [0; FIXED]), Op::Write(0x186, 0)]);
     // No PMI of a counter that is not to interrupt.
     operations.extend([Op::Write(0x390, 1 << 32 | 1), Op::Write(0x186, counting & !INT)]);
     operations.extend([Op::Write(0xC1, u64::MAX), Op::Read(0x38E), Op::Write(0x186, 0)]);
