@@ -30,7 +30,7 @@ const A_START: u8 = 0x26;
 const A_DIVIDER: u8 = 7 << 4;
 const A_DIVIDER_32768: u8 = 2 << 4;
 const A_RATE: u8 = 0xf;
-/// Update in progress.
+/// Update in progress, or about to begin.
 const A_UPDATING: u8 = 1 << 7;
 /// Register B: updates stop; numbers are binary; 24 hours. Bits 6:4 enable the interrupts.
 const B_SET: u8 = 1 << 7;
@@ -106,8 +106,7 @@ impl Rtc {
             DAY => self.number(date.day),
             MONTH => self.number(date.month),
             YEAR => self.number(date.year_of_century()),
-            // An update takes no time here.
-            A => self.register(A) & !A_UPDATING,
+            A => self.register(A) & !A_UPDATING | if self.is_updating(now) { A_UPDATING } else { 0 },
             C => self.take_flags(now),
             D => D_VALID,
             index if usize::from(index) == CENTURY => self.number(date.century()),

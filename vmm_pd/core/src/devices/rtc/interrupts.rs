@@ -16,6 +16,9 @@ const REQUEST: u8 = 1 << 7;
 const ANY: u8 = 0xc0;
 /// The rate of the oscillator that the periodic interrupt is divided from.
 const OSCILLATOR_HZ: u64 = 32_768;
+/// Ticks of it before an update, which takes no time here, in which a program that has found no update in progress reads
+/// all of the time: 244 us ("Update cycle").
+const ANNOUNCED: u64 = 8;
 /// Seconds after which every alarm has come.
 const DAY: u64 = 86_400;
 
@@ -88,6 +91,12 @@ impl Rtc {
                 self.flags.flags |= ALARM;
             }
         }
+    }
+
+    /// Whether the time changes soon.
+    pub fn is_updating(&self, now: u64) -> bool {
+        let tick = self.flags.oscillator.ticks(now) % OSCILLATOR_HZ;
+        self.held.is_none() && tick >= OSCILLATOR_HZ - ANNOUNCED
     }
 
     /// Register C: reading it clears it.

@@ -217,3 +217,19 @@ fn a_time_that_is_set_makes_no_alarm_of_the_past() {
     write(&mut rtc, HOURS, 0x20, ten + 6 * HZ);
     assert_eq!(read(&mut rtc, C, ten + 6 * HZ) & (1 << 5), 1 << 5);
 }
+
+/// "UIP": while it is 0, no update begins for at least 244 us, in which a program reads all of a time; SET clears it.
+#[test]
+fn an_update_is_announced() {
+    const MICROSECOND: u64 = 1000;
+    let mut rtc = Rtc::new(1_000_000 * MICROSECOND);
+    let second = 1_000_000 * MICROSECOND;
+    read(&mut rtc, A, 0);
+    for (before, updating) in [(1, 1), (244 * MICROSECOND, 1), (245 * MICROSECOND, 0), (second, 0), (0, 0)] {
+        assert_eq!(read(&mut rtc, A, 5 * second - before) >> 7, updating, "{before} ns before");
+    }
+    write(&mut rtc, B, B_SET | B_24_HOURS, 5 * second);
+    assert_eq!(read(&mut rtc, A, 6 * second - 1) >> 7, 0);
+    write(&mut rtc, A, 0xff, 7 * second);
+    assert_eq!(read(&mut rtc, A, 7 * second), 0x7f, "it cannot be written");
+}
