@@ -2,9 +2,10 @@
 
 use crate::error::Error;
 use crate::model::{
-    Channel, Domain, LARGE_PAGE, MAX_DOMAINS, MAX_PAGES, MAX_PREFILL, MONITOR_NAME, Map, System, USER_TOP,
-    Value,
+    Channel, Domain, End, LARGE_PAGE, MAX_DOMAINS, MAX_PAGES, MAX_PREFILL, MONITOR_NAME, Map, System,
+    USER_TOP, Value,
 };
+use capdist::Irq;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -133,8 +134,14 @@ fn identifiers(system: &System, file: &Path) -> Result<(), Error> {
 }
 
 fn interrupts(system: &System, file: &Path) -> Result<(), Error> {
-    let irqs = system.domains.iter().flat_map(|d| &d.irqs);
-    unique(irqs.map(|irq| (irq.line, irq.vector())), file, "interrupt vector")
+    let irqs = || system.domains.iter().flat_map(|d| &d.irqs);
+    unique(irqs().map(|irq| (irq.line, irq.vector())), file, "interrupt vector")?;
+    // A pin has one vector: the second would take the interrupts of the first.
+    let pins = irqs().filter_map(|irq| match irq.irq {
+        Irq::Ioapic { ioapic, pin, .. } => Some((irq.line, format!("{pin} of I/O APIC {ioapic}"))),
+        Irq::Msi { .. } => None,
+    });
+    unique(pins, file, "interrupt pin")
 }
 
 fn calls(system: &System, channel: &Channel, file: &Path) -> Result<(), Error> {
@@ -267,12 +274,15 @@ pub(crate) fn machine_owner(system: &System, machine: &str) -> Option<usize> {
     system.domains.iter().position(|d| d.machine.as_ref().is_some_and(|m| m.name == machine))
 }
 
-/// Identifier, at `domain`, of its channel to the domain `owner`: the first, if there are several.
+/// Identifier, at `domain`, of its channel to the domain `owner`. Of several it is the first by which `owner` calls, since the
+/// domain knows the virtual machine by the channel of its requests; without one, the first.
 pub(crate) fn pmu_channel(system: &System, domain: &Domain, owner: usize) -> Option<u32> {
-    let mut directions = system.channels.iter().flat_map(Channel::directions);
-    let found = directions
-        .find(|(here, there)| there.domain == owner && system.domains[here.domain].name == domain.name);
-    found.map(|(here, _)| here.id)
+    let directions = || system.channels.iter().flat_map(Channel::directions);
+    let between = |(here, there): &(&End, &End)| {
+        there.domain == owner && system.domains[here.domain].name == domain.name
+    };
+    let called = directions().find(|ends| between(ends) && ends.1.call);
+    called.or_else(|| directions().find(between)).map(|(here, _)| here.id)
 }
 
 fn physical(system: &System, file: &Path) -> Result<(), Error> {

@@ -13,7 +13,8 @@ pub(crate) struct Program {
     path: PathBuf,
     pub(crate) entry: u64,
     pub(crate) segments: Vec<Segment>,
-    symbols: HashMap<String, Symbol>,
+    /// Those that are defined; `None` where several have the name.
+    symbols: HashMap<String, Option<Symbol>>,
 }
 
 /// A segment that is loaded.
@@ -25,7 +26,7 @@ pub(crate) struct Segment {
     pub(crate) write: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Symbol {
     address: u64,
     size: u64,
@@ -80,23 +81,30 @@ impl Program {
             let write = part.p_flags(endian).0 & PF_W.0 != 0;
             segments.push(Segment { address, size, data: data.to_vec(), write });
         }
-        let symbols = elf.symbols().filter_map(|symbol| {
-            let name = symbol.name().ok().filter(|name| !name.is_empty())?;
-            Some((name.to_owned(), Symbol { address: symbol.address(), size: symbol.size() }))
-        });
-        let symbols = symbols.collect();
+        let mut symbols = HashMap::new();
+        for symbol in elf.symbols().filter(|symbol| symbol.is_definition()) {
+            let here = Some(Symbol { address: symbol.address(), size: symbol.size() });
+            let name = symbol.name().map_err(error)?.to_owned();
+            symbols.entry(name).and_modify(|one| *one = here.filter(|_| *one == here)).or_insert(here);
+        }
         let entry = FileHeader64::e_entry(header, endian);
         Ok(Program { path: path.to_path_buf(), entry, segments, symbols })
     }
 
-    /// Address and size of a symbol.
-    pub(crate) fn symbol(&self, name: &str) -> Option<(u64, u64)> {
-        self.symbols.get(name).map(|symbol| (symbol.address, symbol.size))
+    /// Address and size of a symbol, if there is one; an error if there are several.
+    pub(crate) fn symbol(&self, name: &str) -> Result<Option<(u64, u64)>, Error> {
+        match self.symbols.get(name) {
+            None => Ok(None),
+            Some(Some(symbol)) => Ok(Some((symbol.address, symbol.size))),
+            Some(None) => {
+                Err(Error::file(&self.path, format!("has several symbols '{name}'; rename all but one")))
+            }
+        }
     }
 
     /// Sets the symbol `name`, if there is one, to `bytes` and then zeros up to its size.
     pub(crate) fn set_if_present(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        match self.symbol(name) {
+        match self.symbol(name)? {
             None => Ok(()),
             Some((_, size)) if size < bytes.len() as u64 => {
                 let reason = format!("symbol '{name}' has {size} bytes, but its value has {}", bytes.len());
@@ -108,7 +116,7 @@ impl Program {
 
     /// Sets the word at symbol `name`, which must be there and have the size of a word.
     pub(crate) fn set_word(&mut self, name: &str, value: u64) -> Result<(), Error> {
-        match self.symbol(name) {
+        match self.symbol(name)? {
             None => Err(Error::file(&self.path, format!("has no symbol '{name}'"))),
             Some((address, 8)) => self.write(name, address, 8, &value.to_le_bytes()),
             Some((_, size)) => {

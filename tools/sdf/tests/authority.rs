@@ -93,6 +93,16 @@ fn the_policy_domain_can_program_the_pmu_and_not_run_the_vcpu() {
     );
 }
 
+/// The policy domain knows the machine by the channel of its requests: of several, the right is at that one.
+#[test]
+fn the_pmu_right_is_at_the_channel_of_the_calls() {
+    let signals = r#"<channel><end pd="vmm" id="2" /><end pd="pmu" id="5" /></channel><channel>"#;
+    let xml = XML.replacen("<channel>", signals, 1);
+    let d = System::new(&xml, &[]).build().expect("a good system");
+    let rights: Vec<u32> = slots(&d, "cnode_pmu").iter().map(|slot| slot.0).filter(|at| *at >= 458).collect();
+    assert_eq!(rights, [458 + 6]);
+}
+
 #[test]
 fn parents_receive_the_faults_of_their_children_and_control_them() {
     let d = distribution();

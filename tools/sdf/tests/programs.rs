@@ -78,6 +78,23 @@ fn symbols_that_are_not_there_or_have_another_size() {
     );
 }
 
+/// Which of two variables would be set is not said.
+#[test]
+fn symbols_that_are_there_twice() {
+    let map = r#"<map mr="r" vaddr="0x1000000" setvar_vaddr="where" />"#;
+    let twice = |name, address| [("where", DATA, 8), (name, address, 8), (name, address + 64, 8)];
+    assert_eq!(
+        system(map, &[("where", DATA, 8), ("where", DATA + 8, 8)]).refusal(),
+        "system.xml:4: 'a': pd.elf: has several symbols 'where'; rename all but one"
+    );
+    for name in ["microkit_pps", "pd_ending", "pd_stack", "__sel4_ipc_buffer_obj"] {
+        let refusal = system(map, &twice(name, ZEROED)).refusal();
+        assert!(refusal.contains(&format!("pd.elf: has several symbols '{name}'")), "{refusal}");
+    }
+    assert!(system(map, &twice("other", ZEROED)).build().is_ok(), "nobody asks for it");
+    assert!(system(map, &[("where", DATA, 8), ("where", DATA, 8)]).build().is_ok(), "one variable");
+}
+
 #[test]
 fn maps_over_the_program() {
     for address in ["0x200000", "0x202000", "0x1fe000"] {

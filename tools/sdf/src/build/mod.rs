@@ -138,7 +138,7 @@ impl Builder<'_> {
         d.slot(tcb, tcb_slot::BOUND_NOTIFICATION, notification, all);
         let endpoint = receives.then(|| d.object(format!("ep_{name}"), Object::Endpoint));
         let vcpu = self.machine(domain, tcb);
-        let ending = program.symbol(ENDING).map_or(0, |(address, _)| address);
+        let ending = program.symbol(ENDING)?.map_or(0, |(address, _)| address);
         Ok(Ids { tcb, cnode, vspace: space.root(), notification, endpoint, vcpu, ending })
     }
 
@@ -228,7 +228,7 @@ impl Thread<'_> {
     /// Address and frame of the IPC buffer: the program's page for it, or one of its own where the program makes
     /// no system call that needs one.
     fn ipc_buffer(&mut self, d: &mut Distribution) -> Result<(u64, ObjectId), String> {
-        let Some((address, _)) = self.program.symbol(IPC_BUFFER) else {
+        let Some((address, _)) = self.program.symbol(IPC_BUFFER).map_err(|e| e.to_string())? else {
             let object = Object::Frame { size_bits: capdist::SMALL_PAGE_BITS, paddr: None };
             let frame = d.object(format!("frame_ipcbuf_{}", self.name), object);
             let address = USER_TOP - SMALL_PAGE;
@@ -253,7 +253,10 @@ fn program_pages(
     name: &str,
     end: u64,
 ) -> Result<(), String> {
-    let guards = STACKS.map(|stack| program.symbol(stack).map(|(address, _)| address));
+    let mut guards = [None; STACKS.len()];
+    for (guard, stack) in guards.iter_mut().zip(STACKS) {
+        *guard = program.symbol(stack).map_err(|e| e.to_string())?.map(|(address, _)| address);
+    }
     let mapped = program.pages().into_iter().filter(|(address, _)| !guards.contains(&Some(*address)));
     for (index, (address, page)) in mapped.enumerate() {
         if address >= end {
