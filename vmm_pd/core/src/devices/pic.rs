@@ -96,6 +96,12 @@ impl Controller {
         }
     }
 
+    /// Chooses the level-triggered inputs: of these, the high ones ask. One that becomes edge-triggered must rise anew.
+    const fn set_level(&mut self, level: u8) {
+        self.requests = self.requests & !(self.level & !level) | self.lines & level;
+        self.level = level;
+    }
+
     /// The input of `set` with the highest priority: those after the lowest one first.
     fn first(&self, set: u8) -> Option<u8> {
         (1..=INPUTS).map(|i| (self.lowest + i) % INPUTS).find(|input| set & 1 << input != 0)
@@ -318,8 +324,8 @@ impl Pic {
             0x21 => self.first.write_data(value),
             0xa0 => self.second.write_command(value),
             0xa1 => self.second.write_data(value),
-            0x4d0 => self.first.level = value & LEVEL_ALLOWED[0],
-            _ => self.second.level = value & LEVEL_ALLOWED[1],
+            0x4d0 => self.first.set_level(value & LEVEL_ALLOWED[0]),
+            _ => self.second.set_level(value & LEVEL_ALLOWED[1]),
         }
         self.cascade();
     }

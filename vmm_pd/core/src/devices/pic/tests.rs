@@ -143,6 +143,26 @@ fn an_edge_counts_once_and_a_level_as_long_as_it_lasts() {
     assert!(!pic.output());
 }
 
+/// "Edge and level triggered modes": a high level is a request, whenever the input has become level-triggered; an edge is
+/// one that comes.
+#[test]
+fn an_input_that_is_high_changes_its_mode() {
+    for (register, command, irq, bit) in [(0x4d0, 0x20, 5, 1 << 5), (0x4d1, 0xa0, 11, 1 << 3)] {
+        let mut pic = pic();
+        edge(&mut pic, irq);
+        pic.acknowledge();
+        pic.write(command, 0x20);
+        pic.write(0x20, 0x20);
+        assert!(!pic.output());
+        pic.write(register, bit);
+        assert!(pic.output(), "input {irq} is high");
+        pic.write(register, 0);
+        assert!(!pic.output(), "input {irq} has not risen");
+        edge(&mut pic, irq);
+        assert!(pic.output());
+    }
+}
+
 /// "Automatic end of interrupt mode".
 #[test]
 fn an_automatic_end_leaves_nothing_in_service() {
