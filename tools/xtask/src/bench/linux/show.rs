@@ -153,6 +153,7 @@ mod tests {
         for field in ["overhead_percent", "exits", "samples", "lost", "pmis"] {
             assert!(row[field].is_number(), "{field}");
         }
+        super::ours::tests::all_documented(&json);
         assert_eq!(json["boots"][0]["data_exits"], 9);
         assert_eq!(json["rows"].as_array().map(Vec::len), Some(6));
     }
