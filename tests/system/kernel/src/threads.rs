@@ -60,6 +60,13 @@ impl Thread {
         root.ipc.tcb_write_registers(self.tcb, true, &self.registers).expect("thread registers");
     }
 
+    /// The same with another value in one register.
+    pub fn start_with(&self, root: &mut Root, register: usize, value: u64) {
+        let mut registers = self.registers;
+        registers[register] = value;
+        root.ipc.tcb_write_registers(self.tcb, true, &registers).expect("thread registers");
+    }
+
     pub fn stop(&self, root: &mut Root) {
         root.ipc.tcb_suspend(self.tcb).expect("suspend");
     }

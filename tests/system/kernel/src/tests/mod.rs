@@ -5,6 +5,7 @@ mod approved;
 mod authority;
 mod control;
 mod counting;
+mod entry;
 mod ept;
 mod faults;
 mod fuzz;
@@ -63,6 +64,13 @@ const TESTS: &[(&str, Test)] = &[
     ("a reply leads a thread that has faulted elsewhere", faults::led),
     ("a reply leads no thread to an address that is not canonical", faults::not_canonical),
     ("user level reaches the kernel's descriptors alone", mends::descriptors),
+    ("a flag of user level does not stop the kernel", entry::nested_task),
+    ("the kernel's copies go upwards", entry::direction),
+    ("SYSENTER is closed", entry::sysenter),
+    ("FS.base is each thread's own", entry::fs_base),
+    ("a TLS base does not stop the kernel", entry::tls_base),
+    ("an IPC buffer lies in its frame", entry::buffer_address),
+    ("DR6 is the guest's, whatever a thread does", entry::debug_status),
     ("ports go with the capability that gave them", mends::ports),
     ("a page is not mapped into no EPT", mends::map_without_ept),
     ("a deleted VCPU leaves nothing", mends::deleted),

@@ -148,16 +148,22 @@ vcpu_state_switch(vcpu_t *from, vcpu_t *to)
 
 /* What the delivery of #DB would have put into DR6 (SDM table 28-1, 18.2.3) */
 void
-vcpu_state_exception(void)
+vcpu_state_exception(vcpu_t *vcpu)
 {
-    word_t dr6;
     word_t information = vmread(VMX_DATA_EXIT_INTERRUPT_INFO);
     if ((information & MASK(11)) != (HARDWARE_EXCEPTION | VECTOR_DB)) {
         return;
     }
-    asm volatile("movq %%dr6, %0" : "=r"(dr6));
-    dr6 = (dr6 & ~DR6_BREAKPOINTS) | (vmread(VMX_DATA_EXIT_QUALIFICATION) & DR6_CAUSES);
-    asm volatile("movq %0, %%dr6" :: "r"(dr6));
+    vcpu->state.dr6 = (vcpu->state.dr6 & ~DR6_BREAKPOINTS) | (vmread(VMX_DATA_EXIT_QUALIFICATION) & DR6_CAUSES);
+    write_dr6(vcpu->state.dr6);
+}
+
+void
+vcpu_state_host_debug(void)
+{
+    if (ARCH_NODE_STATE(x86KSCurrentVCPU)) {
+        write_dr6(ARCH_NODE_STATE(x86KSCurrentVCPU)->state.dr6);
+    }
 }
 
 void

@@ -9,7 +9,8 @@
  * XCR0: 1 whenever no guest runs, so that no host thread reaches more than x87 and SSE.
  * Upper halves of YMM0 to YMM15: with XCR0 = 1 nobody reaches them; they change hands when another VCPU with AVX in its XCR0
  *   is about to run.
- * IA32_KERNEL_GS_BASE, DR0 to DR3, DR6: host threads cannot reach them; they change hands with the current VMCS.
+ * IA32_KERNEL_GS_BASE, DR0 to DR3: host threads cannot reach them; they change hands with the current VMCS.
+ * DR6: the same, and every exit saves it, because a host thread's debug exception overwrites it.
  *
  * Section numbers are those of the SDM, revision 325462-083.
  */
@@ -80,8 +81,10 @@ void vcpu_state_switch(struct vcpu *from, struct vcpu *to);
 void vcpu_state_load_msrs(struct vcpu *vcpu);
 /* XCR0 of `vcpu` is not the host's. */
 void vcpu_state_extend(struct vcpu *vcpu);
-/* The guest has exited by an exception or NMI. */
-void vcpu_state_exception(void);
+/* The guest of `vcpu` has exited by an exception or NMI. */
+void vcpu_state_exception(struct vcpu *vcpu);
+/* A host thread has had a debug exception. */
+void vcpu_state_host_debug(void);
 exception_t decodeWriteMSR(word_t length, struct vcpu *vcpu, word_t *buffer);
 exception_t decodeWriteXCR0(word_t length, struct vcpu *vcpu, word_t *buffer);
 exception_t decodeWriteCR2(word_t length, struct vcpu *vcpu, word_t *buffer);
@@ -90,6 +93,20 @@ static inline void
 write_cr2(word_t value)
 {
     asm volatile("movq %0, %%cr2" :: "r"(value), "m"(control_reg_order));
+}
+
+static inline word_t
+read_dr6(void)
+{
+    word_t value;
+    asm volatile("movq %%dr6, %0" : "=r"(value));
+    return value;
+}
+
+static inline void
+write_dr6(word_t value)
+{
+    asm volatile("movq %0, %%dr6" :: "r"(value));
 }
 
 /* The guest of the VCPU is about to be entered. */
@@ -118,6 +135,7 @@ static inline void
 vcpu_state_after_exit(vcpu_state_t *state)
 {
     state->cr2 = read_cr2();
+    state->dr6 = read_dr6();
     vcpu_state_leave(state);
 }
 
