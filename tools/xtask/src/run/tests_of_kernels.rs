@@ -57,10 +57,12 @@ fn run(version: u8, arguments: &[&str]) -> Outcome<Ran> {
     if !arguments.contains(&"--machine") {
         command.args(["--costs", "none"]);
     }
-    if !arguments.contains(&"--timeout") {
+    // A replay takes neither.
+    let replays = arguments.contains(&"--replay");
+    if !replays && !arguments.contains(&"--timeout") {
         command.args(["--timeout", LIMIT]);
     }
-    if !arguments.iter().any(|argument| ["--mode", "--policy"].contains(argument)) {
+    if !replays && !arguments.iter().any(|argument| ["--mode", "--policy"].contains(argument)) {
         command.arg("--policy").arg(&policy);
     }
     command.args(arguments);
