@@ -183,6 +183,8 @@ impl Machine {
             }
             None => String::new(),
         };
+        // Without the speaker there is no sound. Its thread lives on while Bochs unloads its parts, and now and then ends it
+        // by SIGSEGV before the library's report.
         Ok(format!(
             "config_interface: textconfig\n\
              display_library: term\n\
@@ -197,6 +199,7 @@ impl Machine {
              com1: enabled=1, mode=file, dev=\"{serial}\"\n\
              {com2}\
              port_e9_hack: enabled=1\n\
+             plugin_ctrl: speaker=0\n\
              log: \"{log}\"\n\
              panic: action=fatal\n\
              error: action=report\n\

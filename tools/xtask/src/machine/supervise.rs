@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -180,8 +181,10 @@ pub(super) fn watch(
         for line in lines.new_ones() {
             on_line(&line, cpu);
             if watch.sentinels.iter().any(|s| has(&line, s)) {
-                child.stop();
-                return Ok(Stop::Sentinel(line));
+                return Ok(match child.stop() {
+                    Some(status) if crashed(status) => Stop::Exited(status),
+                    _ => Stop::Sentinel(line),
+                });
             }
         }
         if let Some(status) = exited {
@@ -211,6 +214,11 @@ pub(super) fn watch(
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// Whether a process that was asked to end did so by a signal of its own: what it was to write is then not there.
+fn crashed(status: ExitStatus) -> bool {
+    status.signal().is_some_and(|signal| signal != Signal::INT.as_raw())
 }
 
 /// Whether the line has the sentinel. What a guest prints is its own matter and stops nothing, unless the sentinel says by
@@ -255,8 +263,8 @@ impl Running {
         fs::read_dir(format!("/proc/{}/task", self.0.id())).ok()?.flatten().filter_map(of_thread).max()
     }
 
-    /// Asks the process to end (its reports are then complete), and kills it if it does not.
-    fn stop(&mut self) {
+    /// Asks the process to end (its reports are then complete), and kills it if it does not. How it ended, if it did.
+    fn stop(&mut self) -> Option<ExitStatus> {
         if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw)
             && kill_process(pid, Signal::INT).is_ok()
         {
@@ -264,8 +272,8 @@ impl Running {
             let before = self.waited().unwrap_or_default();
             let mut waited = before;
             while asked.elapsed().saturating_sub(waited.saturating_sub(before)) < GRACE {
-                if matches!(self.0.try_wait(), Ok(Some(_))) {
-                    return;
+                if let Ok(Some(status)) = self.0.try_wait() {
+                    return Some(status);
                 }
                 waited = self.waited().unwrap_or(waited);
                 std::thread::sleep(POLL);
@@ -274,6 +282,7 @@ impl Running {
         // Either fails only if the process is gone, which is the aim.
         let _ = self.0.kill();
         let _ = self.0.wait();
+        None
     }
 }
 

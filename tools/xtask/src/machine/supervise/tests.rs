@@ -1,6 +1,7 @@
 use super::{Folder, Lines, Running, Stop, Watch, watch};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,14 @@ fn the_last_lines_before_an_exit_are_seen() {
     let (stop, lines) = play("exit", "echo last > $SERIAL; exit 3", &[], Duration::from_secs(60));
     assert!(matches!(stop, Stop::Exited(status) if status.code() == Some(3)));
     assert_eq!(lines, ["last"]);
+}
+
+/// It may have lost what it was to write.
+#[test]
+fn a_process_that_crashes_when_it_is_asked_to_end_has_failed() {
+    let script = "trap 'kill -SEGV $$' INT; echo done > $SERIAL; while :; do sleep 0.1; done";
+    let (stop, _) = play("crash", script, &["done"], Duration::from_secs(60));
+    assert!(matches!(stop, Stop::Exited(status) if status.signal() == Some(11)));
 }
 
 #[test]
