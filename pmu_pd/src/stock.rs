@@ -24,8 +24,8 @@ impl Msrs for SystemCalls {
     }
 }
 
-/// The server, over what `wrap` makes of the port. There are no contexts to switch: the first VM of the policy whose mode
-/// is not off has the PMU, and the others are in mode off, as all are on a kernel without the calls.
+/// The server, over what `wrap` makes of the port. There are no contexts to switch: the first VM of the policy that wants
+/// a PMU, by its mode and its version, has it, and the others are in mode off, as all are on a kernel without the calls.
 pub fn server<P: PmuPort>(wrap: impl Fn(MsrPort<SystemCalls>) -> P) -> Server<P> {
     let owner = Cell::new(None);
     let domain = Domain::restricted(
@@ -35,7 +35,7 @@ pub fn server<P: PmuPort>(wrap: impl Fn(MsrPort<SystemCalls>) -> P) -> Server<P>
         |vm| {
             if !msr::AVAILABLE || owner.get().is_some() {
                 vm.mode = Mode::Off;
-            } else if vm.mode != Mode::Off {
+            } else if vm.mode != Mode::Off && vm.wanted.version != Some(0) {
                 owner.set(Some(vm.channel));
             }
         },

@@ -122,6 +122,17 @@ pub fn two_vms() -> Outcome {
         return Err(Failure::Check(modes));
     }
     println!("      count beside hostile: {verdict}; {} and {} exits", count.exits, neighbour.exits);
+    let wants_none = |text: &str| text.replace("name = \"count\"", "name = \"count\"\nversion = 0");
+    let finished = side_by_side(&kernel, "second-vm", ["idle", "count"], wants_none, NEIGHBOUR)?;
+    let second = report(&kernel, &lines_of(&finished, NEIGHBOUR), "count", &finished)?;
+    let verdict = second.verdict().map_err(|e| Failure::Check(format!("count, the second VM: {e}")))?;
+    if second.mode.as_str() != "mediated" {
+        return Err(Failure::Check(format!(
+            "the second VM's mode is {}, though the first wants no PMU",
+            second.mode
+        )));
+    }
+    println!("      count as the second VM, where the first wants no PMU: {verdict}");
     Ok(())
 }
 
@@ -140,7 +151,7 @@ pub fn policy_domain_dies() -> Outcome {
     Ok(())
 }
 
-/// Runs tests/system/two_vms, its description changed, until the VMM with this mark has reported.
+/// Runs tests/system/two_vms, its description and policy changed, until the VMM with this mark has reported.
 fn side_by_side(
     kernel: &Kernel,
     name: &str,
@@ -152,10 +163,13 @@ fn side_by_side(
     put_guest(first, &inputs.join("guest.elf"))?;
     put_guest(second, &inputs.join("neighbour.elf"))?;
     let source = root().join("tests/system/two_vms");
-    let text = fs::read_to_string(source.join("system.xml")).map_err(|e| unwritable(&source, &e))?;
-    let system = inputs.join("system.xml");
-    fs::write(&system, change(&text)).map_err(|e| unwritable(&system, &e))?;
-    let image = image(kernel, &system, &source.join("policy.toml"), &folder, inputs)?;
+    for file in ["system.xml", "policy.toml"] {
+        let text = fs::read_to_string(source.join(file)).map_err(|e| unwritable(&source, &e))?;
+        let changed = inputs.join(file);
+        fs::write(&changed, change(&text)).map_err(|e| unwritable(&changed, &e))?;
+    }
+    let (system, toml) = (inputs.join("system.xml"), inputs.join("policy.toml"));
+    let image = image(kernel, &system, &toml, &folder, inputs)?;
     boot(&image, &folder, MEMORY_MIB, &format!("{last}{SENTINEL}"), name != "policy-dies")
 }
 
