@@ -82,25 +82,27 @@ impl<'a, P: PmuPort> Vm<'a, P> {
 
     /// Answers one request of its VMM.
     pub fn step(&mut self, request: &Request, now: u64) -> Reply {
-        self.answer(request, now).unwrap_or_else(|refusal| {
+        let reply = self.answer(request, now);
+        if matches!(reply, Reply::Refused(_)) {
             self.statistics.count(Statistic::Refusals);
-            Reply::Refused(refusal)
-        })
+        }
+        reply
     }
 
-    fn answer(&mut self, request: &Request, now: u64) -> Result<Reply, Refusal> {
+    fn answer(&mut self, request: &Request, now: u64) -> Reply {
         if let Request::Statistics { first } = *request {
             self.count_approved();
-            let values = self.statistics.window(first).ok_or(Refusal::Statistic)?;
-            return Ok(Reply::Statistics { values });
+            let values = self.statistics.window(first);
+            return values.map_or(Reply::Refused(Refusal::Statistic), |values| Reply::Statistics { values });
         }
         if *request == Request::Open {
-            return self.open();
+            return self.open().unwrap_or_else(Reply::Refused);
         }
-        let vpmu = self.vpmu.as_mut().map_err(|reason| Refusal::Unavailable(*reason))?;
-        if !self.running {
-            return Err(Refusal::Unavailable(UnavailableReason::Authority));
-        }
+        let vpmu = match &mut self.vpmu {
+            Ok(vpmu) if self.running => vpmu,
+            Ok(_) => return Reply::Refused(Refusal::Unavailable(UnavailableReason::Authority)),
+            Err(reason) => return Reply::Refused(Refusal::Unavailable(*reason)),
+        };
         let (port, statistics) = (&mut self.port, self.statistics);
         match *request {
             Request::Read { msr } => value(vpmu.accounted_read(port, msr), statistics, Statistic::Reads),
@@ -115,16 +117,16 @@ impl<'a, P: PmuPort> Vm<'a, P> {
                     OverflowDecision::Delay { .. } => Statistic::PmisDelayed,
                     OverflowDecision::Spurious => Statistic::PmisSpurious,
                 });
-                Ok(Reply::Overflow(decision))
+                Reply::Overflow(decision)
             }
             Request::Account { completed } => match vpmu.account(port, completed) {
-                Ok(due) => Ok(done(due)),
-                Err(error) => Err(port_refusal(error)),
+                Ok(due) => done(due),
+                Err(error) => Reply::Refused(port_refusal(error)),
             },
-            Request::Save { index } => self.save(index),
-            Request::Restore(ref chunk) => self.restore(chunk),
-            Request::ReplaceFilter { .. } => Err(Refusal::NotManager),
-            Request::Open | Request::Statistics { .. } => Err(Refusal::NotVmm),
+            Request::Save { index } => self.save(index).unwrap_or_else(Reply::Refused),
+            Request::Restore(ref chunk) => self.restore(chunk).unwrap_or_else(Reply::Refused),
+            Request::ReplaceFilter { .. } => Reply::Refused(Refusal::NotManager),
+            Request::Open | Request::Statistics { .. } => Reply::Refused(Refusal::NotVmm),
         }
     }
 
@@ -195,15 +197,11 @@ impl<'a, P: PmuPort> Vm<'a, P> {
     }
 }
 
-fn value(
-    result: Result<(u64, bool), Trouble>,
-    statistics: &VmCells,
-    statistic: Statistic,
-) -> Result<Reply, Refusal> {
+fn value(result: Result<(u64, bool), Trouble>, statistics: &VmCells, statistic: Statistic) -> Reply {
     match result {
         Ok((value, due)) => {
             statistics.count(statistic);
-            Ok(if due { Reply::ValueWithPmi { value } } else { Reply::Value { value } })
+            if due { Reply::ValueWithPmi { value } } else { Reply::Value { value } }
         }
         Err(trouble) => troubled(trouble, statistics),
     }
@@ -213,7 +211,7 @@ const fn done(due: bool) -> Reply {
     if due { Reply::DoneWithPmi } else { Reply::Done }
 }
 
-fn written(result: Result<(Written, bool), Trouble>, statistics: &VmCells) -> Result<Reply, Refusal> {
+fn written(result: Result<(Written, bool), Trouble>, statistics: &VmCells) -> Reply {
     match result {
         Ok((written, due)) => {
             statistics.count(match written {
@@ -223,19 +221,19 @@ fn written(result: Result<(Written, bool), Trouble>, statistics: &VmCells) -> Re
             if written == (Written::Control { denied: true }) {
                 statistics.count(Statistic::Denied);
             }
-            Ok(done(due))
+            done(due)
         }
         Err(trouble) => troubled(trouble, statistics),
     }
 }
 
-fn troubled(trouble: Trouble, statistics: &VmCells) -> Result<Reply, Refusal> {
+fn troubled(trouble: Trouble, statistics: &VmCells) -> Reply {
     match trouble {
         Trouble::Fault => {
             statistics.count(Statistic::Faults);
-            Ok(Reply::Fault)
+            Reply::Fault
         }
-        Trouble::Port(error) => Err(port_refusal(error)),
+        Trouble::Port(error) => Reply::Refused(port_refusal(error)),
     }
 }
 
