@@ -136,7 +136,7 @@ impl Mode {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Machine {
+pub(super) enum Machine {
     /// The simulated machine: Bochs with the PMU of this project
     Bochs,
     /// QEMU without acceleration

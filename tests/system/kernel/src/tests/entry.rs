@@ -24,6 +24,11 @@ const TF: u64 = 1 << 8;
 const DF: u64 = 1 << 10;
 const NT: u64 = 1 << 14;
 
+/// The message register of a user exception that has its vector, and two vectors (SDM volume 3A, table 6-1).
+const VECTOR: usize = 3;
+const DEBUG: u64 = 1;
+const GENERAL_PROTECTION: u64 = 13;
+
 /// Counts without a system call: only an interrupt takes the processor from it, and IRET gives it back.
 #[unsafe(naked)]
 extern "C" fn counts() -> ! {
@@ -102,8 +107,6 @@ extern "C" fn enters() -> ! {
 /// A VM exit loads the SYSENTER registers (SDM 28.5.1): user level has no second way into the kernel afterwards, which would
 /// take RFLAGS.TF along.
 pub fn sysenter(root: &mut Root, _: &Shared) {
-    const GENERAL_PROTECTION: u64 = 13;
-    const NUMBER: usize = 3;
     let mut vm = Vm::new(root, 0);
     vm.bind(root);
     vm.load(root, programs::protected());
@@ -113,30 +116,21 @@ pub fn sysenter(root: &mut Root, _: &Shared) {
     thread.start(root);
     let message = root.ipc.recv(endpoint);
     assert_eq!(
-        (message.info.label(), message.registers[NUMBER]),
+        (message.info.label(), message.registers[VECTOR]),
         (fault::USER_EXCEPTION, GENERAL_PROTECTION)
     );
     thread.stop(root);
     root.delete(endpoint);
 }
 
-/// Sets FS.base, and again and again gives up the processor.
+/// Sets FS.base, and counts.
 #[unsafe(naked)]
 extern "C" fn sets_fs() -> ! {
     naked_asm!(
         "mov eax, 0x12345678",
         "wrfsbase rax",
-        "lock inc qword ptr [rip + {rounds}]",
-        "2:",
-        "mov rdx, {number}",
-        "xor edi, edi",
-        "xor esi, esi",
-        "mov r14, rsp",
-        "syscall",
-        "mov rsp, r14",
-        "jmp 2b",
-        number = const syscall::YIELD,
-        rounds = sym ROUNDS,
+        "jmp {counts}",
+        counts = sym counts,
     )
 }
 
@@ -153,7 +147,7 @@ pub fn fs_base(root: &mut Root, _: &Shared) {
     ROUNDS.store(0, Ordering::Relaxed);
     thread.start(root);
     yield_now();
-    assert_eq!(ROUNDS.load(Ordering::Relaxed), 1, "the other thread has not run");
+    assert!(ROUNDS.load(Ordering::Relaxed) > 0, "the other thread has not run");
     assert_eq!(read(), own, "FS.base is another thread's");
     thread.stop(root);
 }
@@ -181,8 +175,6 @@ extern "C" fn steps() -> ! {
 pub fn debug_status(root: &mut Root, _: &Shared) {
     /// MOV RBX, DR6; VMCALL; MOV RBX, DR6; HLT.
     const READ_TWICE: &[u8] = &[0x0f, 0x21, 0xf3, 0x0f, 0x01, 0xc1, 0x0f, 0x21, 0xf3, 0xf4];
-    const DEBUG: u64 = 1;
-    const NUMBER: usize = 3;
     let mut vm = Vm::new(root, 0);
     vm.bind(root);
     vm.load(root, READ_TWICE);
@@ -192,7 +184,7 @@ pub fn debug_status(root: &mut Root, _: &Shared) {
     let thread = Thread::with_faults_to(endpoint, root, steps, &STACK, &BUFFER);
     thread.start(root);
     let message = root.ipc.recv(endpoint);
-    assert_eq!((message.info.label(), message.registers[NUMBER]), (fault::USER_EXCEPTION, DEBUG));
+    assert_eq!((message.info.label(), message.registers[VECTOR]), (fault::USER_EXCEPTION, DEBUG));
     thread.stop(root);
     assert_eq!(vm.run(root), exit::HLT);
     assert_eq!(vm.registers[reg::EBX], before, "DR6 after a thread's debug exception");

@@ -143,7 +143,7 @@ vcpu_state_switch(vcpu_t *from, vcpu_t *to)
     SWITCH_DR("dr1", old->dr[1], new->dr[1]);
     SWITCH_DR("dr2", old->dr[2], new->dr[2]);
     SWITCH_DR("dr3", old->dr[3], new->dr[3]);
-    SWITCH_DR("dr6", old->dr6, new->dr6);
+    write_dr6(new->dr6);
 }
 
 /* What the delivery of #DB would have put into DR6 (SDM table 28-1, 18.2.3) */

@@ -10,7 +10,7 @@
  * Upper halves of YMM0 to YMM15: with XCR0 = 1 nobody reaches them; they change hands when another VCPU with AVX in its XCR0
  *   is about to run.
  * IA32_KERNEL_GS_BASE, DR0 to DR3: host threads cannot reach them; they change hands with the current VMCS.
- * DR6: the same, and every exit saves it, because a host thread's debug exception overwrites it.
+ * DR6: the same, but every exit saves it, because a host thread's debug exception overwrites it.
  *
  * Section numbers are those of the SDM, revision 325462-083.
  */
